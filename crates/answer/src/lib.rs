@@ -1,0 +1,1 @@
+//! Augment, generate, cite: from hits to a stream of answer events.

@@ -1,0 +1,1 @@
+//! Partitions: owns ledger, lexical and vector; write path, recovery, background stages.

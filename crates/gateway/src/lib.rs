@@ -1,0 +1,1 @@
+//! Every LLM call: one door to OpenAI-compatible providers.

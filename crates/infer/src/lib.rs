@@ -1,0 +1,1 @@
+//! candle models: embedder, cross-encoder, tokenizers and the model store.

@@ -1,0 +1,1 @@
+//! BM25 on tantivy: one index per partition.

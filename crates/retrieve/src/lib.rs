@@ -1,0 +1,1 @@
+//! The query path: retrieve, fuse, rerank, cut.

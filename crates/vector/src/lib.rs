@@ -1,0 +1,1 @@
+//! HNSW graphs and exact SIMD scan over one partition's vectors.
