@@ -51,6 +51,51 @@ pub enum Value {
     Strs(Vec<String>),
 }
 
+/// The type of a metadata value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ValueType {
+    /// [`Value::Str`]
+    Str,
+    /// [`Value::Int`]
+    Int,
+    /// [`Value::Float`]
+    Float,
+    /// [`Value::Bool`]
+    Bool,
+    /// [`Value::TimestampMs`]
+    TimestampMs,
+    /// [`Value::Strs`]
+    Strs,
+}
+
+impl Value {
+    /// This value's type.
+    pub fn value_type(&self) -> ValueType {
+        match self {
+            Value::Str(_) => ValueType::Str,
+            Value::Int(_) => ValueType::Int,
+            Value::Float(_) => ValueType::Float,
+            Value::Bool(_) => ValueType::Bool,
+            Value::TimestampMs(_) => ValueType::TimestampMs,
+            Value::Strs(_) => ValueType::Strs,
+        }
+    }
+}
+
+impl ValueType {
+    /// The type with its article, for messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            ValueType::Str => "a string",
+            ValueType::Int => "an integer",
+            ValueType::Float => "a float",
+            ValueType::Bool => "a bool",
+            ValueType::TimestampMs => "a timestamp",
+            ValueType::Strs => "a list of strings",
+        }
+    }
+}
+
 /// Metadata by field name.
 pub type Metadata = BTreeMap<String, Value>;
 
@@ -117,6 +162,8 @@ pub struct CollectionSettings {
     pub stop_words: bool,
     /// A chunk's length that the chunker aims at, in the embedder's tokens.
     pub chunk_tokens: u32,
+    /// The types of metadata fields; a field not named here is free.
+    pub metadata_schema: BTreeMap<String, ValueType>,
     /// How far its texts are trusted.
     pub trust: Trust,
 }

@@ -149,7 +149,7 @@ fn validate_field(field: &str, op: Compare, values: &[Value]) -> Result<(), Filt
         }
     }
     for value in values {
-        let found = kind(value);
+        let found = value.value_type().describe();
         let wrong = |expected| FilterError::Type { field: field.to_owned(), found, expected };
         match value {
             Value::Strs(_) => return Err(wrong("a single value")),
@@ -164,17 +164,6 @@ fn validate_field(field: &str, op: Compare, values: &[Value]) -> Result<(), Filt
         }
     }
     Ok(())
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Str(_) => "a string",
-        Value::Int(_) => "an integer",
-        Value::Float(_) => "a float",
-        Value::Bool(_) => "a bool",
-        Value::TimestampMs(_) => "a timestamp",
-        Value::Strs(_) => "a list of strings",
-    }
 }
 
 fn field_matches(value: &Value, op: Compare, values: &[Value]) -> bool {

@@ -30,7 +30,7 @@ mod tenant;
 
 pub use chunk::{BlockKind, Chunk};
 pub use citation::{Citation, Verdict};
-pub use document::{CollectionSettings, Language, MediaType, Metadata, Principal, Readers, Trust, Value};
+pub use document::{CollectionSettings, Language, MediaType, Metadata, Principal, Readers, Trust, Value, ValueType};
 pub use filter::{Compare, Filter, FilterError};
 pub use hit::{Hit, Ranked, Scores};
 pub use keys::{ChunkId, CollectionKey, DocumentKey, Generation, KeyDeriver, Label, PartitionKey, Revision, TenantKey};
