@@ -24,6 +24,14 @@ impl Span {
         text.get(self.range())
     }
 
+    /// A piece of this piece: `bytes` count from this span's start. `None` if it is empty or reaches beyond this span.
+    /// Whether it cuts a character is for the caller to know, who has the text.
+    pub fn piece(self, bytes: Range<usize>) -> Option<Span> {
+        let inside = bytes.start < bytes.end && bytes.end <= self.len() as usize;
+        let (start, end) = (u32::try_from(bytes.start).ok()?, u32::try_from(bytes.end).ok()?);
+        inside.then(|| Span { start: self.start + start, end: self.start + end })
+    }
+
     /// The bytes, half open.
     pub fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize

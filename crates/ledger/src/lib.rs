@@ -1,1 +1,58 @@
-//! The durable truth: an append-only log; sled as the disposable index over it.
+//! The durable truth: our own append-only log of checksummed records, and a disposable index over it.
+//!
+//! | file              | responsibility                                                                    |
+//! | ----------------- | --------------------------------------------------------------------------------- |
+//! | `ledger.rs`       | open, append, read, scan, and what the index is asked                             |
+//! | `record.rs`       | what is written: one record an atomic change                                      |
+//! | `compressed.rs`   | a text as a record holds it                                                       |
+//! | `flat.rs`         | serde forms of long fields                                                        |
+//! | `batch.rs`        | records that wait: a bounded queue, and the answer                                |
+//! | `commit.rs`       | the commit thread: one group, one write, one sync; then the index, then the acks  |
+//! | `log.rs`          | the log's segments: open, read, scan; what may be cut from its end, and why       |
+//! | `log/writer.rs`   | the one writer: groups, new segments, full disks                                  |
+//! | `log/tail.rs`     | the log's end after a crash: cut what was never acknowledged, secure the rest     |
+//! | `segment.rs`      | a walk over one segment, around damage                                            |
+//! | `frame.rs`        | the bytes of headers                                                              |
+//! | `index.rs`        | the index: a small ordered map, its entries, changes on their way into it         |
+//! | `index/apply.rs`  | what a record changes in the index: pure, used by writing and by replay           |
+//! | `index/sled.rs`   | the map in sled, its panics caught                                                |
+//! | `index/memory.rs` | the map in memory                                                                 |
+//! | `head.rs`         | what the index knows of a document and of a partition                             |
+//! | `replay.rs`       | from the log to the index: whether sled is believed, filling it anew              |
+//! | `lock.rs`         | one process a folder                                                              |
+//! | `error.rs`        | what can go wrong, by what somebody decides on it                                 |
+//!
+//! Invariants:
+//! - *acked-survives*: a record whose [`Pending`] said so was synced before, and is in the index.
+//! - *prefix*: what a crash leaves of the unacknowledged records is the first few of them, each whole or not there.
+//! - *no-wrong-record*: whatever bytes the disk gives back, a record is returned as it was written, or not at all; nothing
+//!   panics, and what a client stored can never pass for a record.
+//! - *index-is-a-view*: the index follows from the log alone; it holds hashes and positions, no name and no text.
+//!
+//! This crate knows no right and no tenant's name: it stores what it is given, and the engine decides who may see it.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod commit;
+mod compressed;
+mod error;
+mod flat;
+mod frame;
+mod head;
+mod index;
+mod ledger;
+mod lock;
+mod log;
+mod record;
+mod replay;
+mod segment;
+
+pub use batch::{Committed, Pending};
+pub use compressed::Compressed;
+pub use error::LedgerError;
+pub use head::{EarlierPut, Head, PartitionMark, Position, Version};
+pub use ledger::{Config, Ledger, Report};
+pub use lock::{FolderLock, lock_folder};
+pub use log::{Damaged, Stats};
+pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument};
+pub use replay::{IndexKind, IndexState};

@@ -1,1 +1,27 @@
-//! The query path: retrieve, fuse, rerank, cut.
+//! The query path: from a [`Query`] and partitions to ranked hits.
+//!
+//! | file            | responsibility                                                                       |
+//! | --------------- | ------------------------------------------------------------------------------------ |
+//! | `query.rs`      | a valid query: question, depths, weights, floors                                     |
+//! | `retrieve.rs`   | the whole path on one screen                                                         |
+//! | `candidates.rs` | by words and by meaning, side by side, over several collections                      |
+//! | `fuse.rs`       | reciprocal rank fusion (Cormack, Clarke, Buettcher, SIGIR 2009)                      |
+//! | `rerank.rs`     | the cross-encoder over the fused head, mixed with the fused score                    |
+//! | `error.rs`      | what can go wrong                                                                    |
+//!
+//! Invariants: nothing here takes a tenant, only [`ibid_engine::Partition`]s. Same generations and query, same list: ties
+//! break by chunk id, lists are summed in a fixed order. This crate knows no protobuf, no model's code and no file.
+#![forbid(unsafe_code)]
+
+mod candidates;
+mod error;
+mod fuse;
+mod query;
+mod rerank;
+mod retrieve;
+
+pub use error::RetrieveError;
+pub use fuse::{Fused, rrf};
+pub use query::{Floor, Fusion, Mode, Query, Rerank};
+pub use rerank::mix;
+pub use retrieve::{Retrieved, Retriever, Searched};

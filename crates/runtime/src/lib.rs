@@ -9,6 +9,7 @@
 //! | `disk/memory.rs` | its twin in memory, which forgets what was not synced and fails on request  |
 //! | `ctx.rs`         | one request: deadline, stop flag, priority, trace                           |
 //! | `pool.rs`        | the one compute pool: priorities, bounded queue, panics come back as errors |
+//! | `thread.rs`      | threads that wait                                                           |
 //!
 //! Invariants: no other crate reads the clock, draws randomness, starts a compute thread or syncs a file. This crate
 //! knows no noun of the product.
@@ -19,9 +20,11 @@ mod ctx;
 mod disk;
 mod pool;
 mod random;
+mod thread;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ctx::{Ctx, Priority, StageTime, Stopped};
 pub use disk::{Disk, DiskFile, Fault, MemoryDisk, RealDisk, write_atomic};
 pub use pool::{Pool, PoolError};
 pub use random::{Random, SeededRandom, SystemRandom};
+pub use thread::start_thread;

@@ -1,0 +1,219 @@
+//! A generator without a language model: the sources' own best sentences.
+//!
+//! It cannot join, shorten or translate; what it says stands in a source. The cross-encoder scores the units of the
+//! sources against the question, and those near the best one are said, each with its marker.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use ibid_core::{
+    BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, ModelError, Passage, Rerank,
+    Source,
+};
+use ibid_runtime::Ctx;
+
+use crate::NO_INFORMATION;
+use crate::markers::{canonical, neutral};
+use crate::units::{Unit, UnitKind, units};
+use crate::words::words;
+
+/// How much is looked at and said. Scores are the cross-encoder's logits.
+#[derive(Debug, Clone, Copy)]
+pub struct ExtractiveConfig {
+    /// The most units that the cross-encoder scores; those with most of the question's words come first.
+    pub units_max: usize,
+    /// The most units that are said.
+    pub picks_max: usize,
+    /// How far below the best unit's score another one may be and still be said.
+    pub margin: f32,
+    /// The least score of the best unit; below it the sources do not hold the answer.
+    pub floor: f32,
+}
+
+/// The extractive generator.
+#[derive(Debug)]
+pub struct Extractive {
+    rerank: Arc<dyn Rerank>,
+    config: ExtractiveConfig,
+}
+
+/// A unit of a source that may be said.
+#[derive(Debug, Clone)]
+struct Candidate {
+    source: u32,
+    context: String,
+    kind: UnitKind,
+    text: String,
+}
+
+impl Extractive {
+    /// Its public name, by which [`crate::Finish`] knows it.
+    pub const NAME: &str = "extractive";
+
+    /// A generator whose units `rerank` scores.
+    pub fn new(rerank: Arc<dyn Rerank>, config: ExtractiveConfig) -> Extractive {
+        Extractive { rerank, config }
+    }
+
+    async fn picks(&self, ctx: &Ctx, request: &GenerateRequest) -> Result<Vec<Candidate>, ModelError> {
+        let candidates = candidates(&request.question, &request.sources, self.config.units_max);
+        if candidates.is_empty() {
+            return Ok(candidates);
+        }
+        let passages: Vec<Passage> =
+            candidates.iter().map(|one| Passage { context: one.context.clone(), text: one.text.clone() }).collect();
+        let logits = self.rerank.score(ctx, &request.question, &passages).await?;
+        if logits.len() != candidates.len() {
+            let detail = format!("gave {} scores for {} passages", logits.len(), candidates.len());
+            return Err(ModelError::Failed { model: self.rerank.model().to_string(), detail });
+        }
+        Ok(choose(candidates, &logits, &self.config))
+    }
+}
+
+impl Generate for Extractive {
+    fn generators(&self) -> Vec<String> {
+        vec![Extractive::NAME.to_owned()]
+    }
+
+    fn generate<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        request: GenerateRequest,
+    ) -> BoxFuture<'a, Result<GenerationStream, ModelError>> {
+        Box::pin(async move {
+            if !matches!(request.generator.as_str(), "" | Extractive::NAME) {
+                let detail = format!("there is no such generator, expected {}", Extractive::NAME);
+                return Err(ModelError::Refused { model: request.generator, detail });
+            }
+            let text = say(&self.picks(ctx, &request).await?);
+            let deltas: Vec<_> = text
+                .split_inclusive(char::is_whitespace)
+                .map(|word| Generated::Delta(word.to_owned()))
+                .chain([Generated::Done(FinishReason::Stop)])
+                .map(Ok)
+                .collect();
+            Ok(stream::iter(deltas).boxed())
+        })
+    }
+}
+
+/// The units of `sources` in their order: of more than `units_max` those with most of the question's words, of equals the
+/// earlier ones. Headings say nothing by themselves, and nothing is said twice.
+fn candidates(question: &str, sources: &[Source], units_max: usize) -> Vec<Candidate> {
+    let asked: BTreeSet<String> = words(question).collect();
+    let mut seen = BTreeSet::new();
+    let mut found: Vec<(usize, Candidate)> = Vec::new();
+    for Source { number, context, text } in sources {
+        for Unit { bytes, kind } in units(text).into_iter().filter(|unit| unit.kind != UnitKind::Heading) {
+            let text = shown(&text[bytes], kind);
+            let said: BTreeSet<String> = words(&text).collect();
+            if !said.is_empty() && seen.insert(text.clone()) {
+                let common = said.intersection(&asked).count();
+                found.push((common, Candidate { source: *number, context: context.clone(), kind, text }));
+            }
+        }
+    }
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by_key(|ordinal| std::cmp::Reverse(found[*ordinal].0));
+    order.truncate(units_max);
+    order.sort_unstable();
+    order.into_iter().map(|ordinal| found[ordinal].1.clone()).collect()
+}
+
+/// A unit on one line, code apart, and with no marker that would be taken for one of ours.
+fn shown(unit: &str, kind: UnitKind) -> String {
+    let unit = neutral(unit);
+    match kind {
+        UnitKind::Code => unit.into_owned(),
+        UnitKind::Sentence | UnitKind::Item | UnitKind::Row | UnitKind::Heading => {
+            unit.split_whitespace().collect::<Vec<_>>().join(" ")
+        }
+    }
+}
+
+/// Those within the margin of the best, in the order of `candidates`; none if the best is below the floor.
+fn choose(candidates: Vec<Candidate>, logits: &[f32], config: &ExtractiveConfig) -> Vec<Candidate> {
+    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if best < config.floor {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..logits.len()).filter(|ordinal| logits[*ordinal] >= best - config.margin).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    order.truncate(config.picks_max);
+    order.sort_unstable();
+    order.into_iter().map(|ordinal| candidates[ordinal].clone()).collect()
+}
+
+/// One line a pick, its marker at the end; behind code on a line of its own, for nothing may follow a fence.
+fn say(picks: &[Candidate]) -> String {
+    if picks.is_empty() {
+        return NO_INFORMATION.to_owned();
+    }
+    let line = |pick: &Candidate| {
+        let gap = if pick.kind == UnitKind::Code { '\n' } else { ' ' };
+        format!("{}{gap}{}", pick.text, canonical(pick.source))
+    };
+    picks.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Overlap, ctx, request};
+    use futures::executor::block_on;
+
+    const SOURCES: [&str; 2] = [
+        "## Refunds\n\nRefunds are paid\nwithin 14 days.[1] We like cats.\n\n- Refunds for gifts: never",
+        "| Plan | Price |\n|---|---|\n| Basic plan | 10 EUR |\n\n```\nplan = [1]\n```\n",
+    ];
+
+    fn generate(question: &str, config: ExtractiveConfig) -> Vec<String> {
+        let sources = (1..)
+            .zip(SOURCES)
+            .map(|(number, text)| Source { number, context: "Terms".to_owned(), text: text.to_owned() })
+            .collect();
+        let extractive = Extractive::new(Arc::new(Overlap::new()), config);
+        let pieces: Vec<_> =
+            block_on(async { extractive.generate(&ctx(), request(question, sources)).await.unwrap().collect().await });
+        let mut deltas = Vec::new();
+        for (ordinal, piece) in pieces.iter().enumerate() {
+            match piece.as_ref().unwrap() {
+                Generated::Delta(delta) => deltas.push(delta.clone()),
+                Generated::Done(FinishReason::Stop) => assert_eq!(ordinal + 1, pieces.len()),
+                other @ (Generated::Usage(_) | Generated::Done(_)) => panic!("{other:?}"),
+            }
+        }
+        deltas
+    }
+
+    const CONFIG: ExtractiveConfig = ExtractiveConfig { units_max: 40, picks_max: 3, margin: 0.6, floor: 1.0 };
+
+    #[track_caller]
+    fn check(question: &str, config: ExtractiveConfig, expected: &str) {
+        assert_eq!(generate(question, config).concat(), expected);
+    }
+
+    #[test]
+    fn the_best_units_are_said_in_the_order_of_the_sources() {
+        check("when are refunds paid?", CONFIG, "Refunds are paid within 14 days.(1) [doc_1]");
+        let both = "Refunds are paid within 14 days.(1) [doc_1]\nRefunds for gifts: never [doc_1]";
+        check("gifts and refunds paid", CONFIG, both);
+        check("price of the basic plan", CONFIG, "Basic plan | 10 EUR [doc_2]");
+        check("plan", CONFIG, "Basic plan | 10 EUR [doc_2]\n```\nplan = [1]\n```\n[doc_2]");
+        check("plan", ExtractiveConfig { picks_max: 1, ..CONFIG }, "Basic plan | 10 EUR [doc_2]");
+        assert_eq!(generate("refunds paid", CONFIG)[..2], ["Refunds ", "are "]);
+    }
+
+    #[test]
+    fn what_no_unit_holds_is_not_said() {
+        check("who wrote Faust?", CONFIG, NO_INFORMATION);
+        check("when are refunds paid?", ExtractiveConfig { units_max: 0, ..CONFIG }, NO_INFORMATION);
+    }
+
+    #[test]
+    fn the_units_with_the_questions_words_are_scored_first() {
+        check("basic", ExtractiveConfig { units_max: 1, ..CONFIG }, "Basic plan | 10 EUR [doc_2]");
+    }
+}

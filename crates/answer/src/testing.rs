@@ -1,0 +1,82 @@
+//! Hits, a cross-encoder and a request for the tests of this crate.
+
+use std::sync::Arc;
+
+use ibid_core::{
+    BoxFuture, ChunkId, CollectionKey, CollectionName, DocumentId, DocumentKey, GenerateRequest, Hit, MediaType,
+    Metadata, ModelError, ModelId, PartitionKey, Passage, Rerank, Revision, Scores, Source, Span, TenantKey,
+};
+use ibid_runtime::{Ctx, ManualClock, Priority};
+
+use crate::words::words;
+
+/// What stands before a test's chunk in its document, so that offsets in the two differ.
+pub(crate) const PREFACE: &str = "Größe:\n\n";
+
+/// The `number`-th document's one chunk, which reads `text` and stands behind [`PREFACE`].
+pub(crate) fn hit(number: u32, text: &str) -> Hit {
+    let stored = format!("{PREFACE}{text}");
+    let partition = PartitionKey { tenant: TenantKey(1), collection: CollectionKey(1) };
+    let key = DocumentKey([u8::try_from(number).unwrap(); 16]);
+    Hit {
+        collection: CollectionName::new("docs").unwrap(),
+        document: DocumentId::new(&format!("{number}.md")).unwrap(),
+        revision: Revision(3),
+        chunk: ChunkId::of(partition, key, text, 0),
+        span: Span::of(&stored, PREFACE.len()..stored.len()).unwrap(),
+        title: format!("Title {number}"),
+        source_uri: String::new(),
+        media_type: MediaType::Markdown,
+        heading_path: vec!["Part".to_owned(), "Section".to_owned()],
+        text: text.to_owned(),
+        metadata: Metadata::new(),
+        scores: Scores::default(),
+    }
+}
+
+/// A cross-encoder that counts the question's words in a passage.
+#[derive(Debug)]
+pub(crate) struct Overlap(ModelId);
+
+impl Overlap {
+    pub(crate) fn new() -> Overlap {
+        Overlap(ModelId::new("overlap").unwrap())
+    }
+}
+
+impl Rerank for Overlap {
+    fn model(&self) -> &ModelId {
+        &self.0
+    }
+
+    fn revision(&self) -> &str {
+        "1"
+    }
+
+    fn score<'a>(
+        &'a self,
+        _: &'a Ctx,
+        question: &'a str,
+        passages: &'a [Passage],
+    ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>> {
+        let asked: Vec<String> = words(question).collect();
+        let score = move |passage: &Passage| words(&passage.text).filter(|word| asked.contains(word)).count() as f32;
+        Box::pin(async move { Ok(passages.iter().map(score).collect()) })
+    }
+}
+
+pub(crate) fn ctx() -> Ctx {
+    Ctx::new(Arc::new(ManualClock::at(0)), Priority::Query, None)
+}
+
+pub(crate) fn request(question: &str, sources: Arc<[Source]>) -> GenerateRequest {
+    GenerateRequest {
+        tenant: TenantKey(1),
+        generator: String::new(),
+        messages: Vec::new(),
+        question: question.to_owned(),
+        sources,
+        tokens_max: 100,
+        temperature: 0.0,
+    }
+}

@@ -1,0 +1,119 @@
+//! Tenants, collections and keys in memory: the ledger's catalog records, applied in order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ibid_core::{CollectionName, CollectionSettings, Keyring, PartitionKey, TenantKey, TenantName};
+use ibid_ledger::Record;
+
+/// A tenant and its collections.
+#[derive(Debug)]
+pub(crate) struct TenantEntry {
+    pub(crate) key: TenantKey,
+    pub(crate) created_ms: u64,
+    pub(crate) incarnation: u64,
+    pub(crate) collections: BTreeMap<CollectionName, CollectionEntry>,
+    /// The next incarnation of each collection's name.
+    incarnations: HashMap<CollectionName, u64>,
+}
+
+/// A collection's record.
+#[derive(Debug, Clone)]
+pub(crate) struct CollectionEntry {
+    pub(crate) key: PartitionKey,
+    pub(crate) settings: CollectionSettings,
+    pub(crate) created_ms: u64,
+    pub(crate) incarnation: u64,
+}
+
+/// Everything above the documents.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    pub(crate) keyring: Keyring,
+    pub(crate) tenants: BTreeMap<TenantName, TenantEntry>,
+    by_key: HashMap<TenantKey, TenantName>,
+    /// The next incarnation of each tenant's name.
+    incarnations: HashMap<TenantName, u64>,
+}
+
+impl TenantEntry {
+    /// The incarnation that a new collection called `name` would be.
+    pub(crate) fn next_incarnation(&self, name: &CollectionName) -> u64 {
+        self.incarnations.get(name).copied().unwrap_or(0)
+    }
+}
+
+impl Catalog {
+    /// The incarnation that a new tenant called `name` would be.
+    pub(crate) fn next_incarnation(&self, name: &TenantName) -> u64 {
+        self.incarnations.get(name).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn tenant_by_key(&self, key: TenantKey) -> Option<(&TenantName, &TenantEntry)> {
+        self.by_key.get(&key).and_then(|name| self.tenants.get_key_value(name))
+    }
+
+    pub(crate) fn collection(&self, tenant: TenantKey, name: &CollectionName) -> Option<&CollectionEntry> {
+        self.tenant_by_key(tenant).and_then(|(_, tenant)| tenant.collections.get(name))
+    }
+
+    /// Applies a record. Those that are not the catalog's change nothing.
+    pub(crate) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::TenantCreated { tenant, name, incarnation, created_ms } => {
+                self.incarnations.insert(name.clone(), incarnation + 1);
+                self.keyring.add_tenant(*tenant, name.clone());
+                self.by_key.insert(*tenant, name.clone());
+                let entry = TenantEntry {
+                    key: *tenant,
+                    created_ms: *created_ms,
+                    incarnation: *incarnation,
+                    collections: BTreeMap::new(),
+                    incarnations: HashMap::new(),
+                };
+                self.tenants.insert(name.clone(), entry);
+            }
+            Record::TenantDeleted { tenant, name, incarnation, .. } => {
+                self.incarnations.insert(name.clone(), incarnation + 1);
+                self.keyring.remove_tenant(*tenant);
+                self.by_key.remove(tenant);
+                self.tenants.remove(name);
+            }
+            Record::KeyCreated { key } => self.keyring.add_key(key.clone()),
+            Record::KeyRevoked { id, .. } => {
+                self.keyring.revoke(*id);
+            }
+            Record::CollectionCreated { partition, name, incarnation, settings, created_ms } => {
+                let Some(tenant) = self.tenant_mut(partition.tenant) else { return };
+                tenant.incarnations.insert(name.clone(), incarnation + 1);
+                let entry = CollectionEntry {
+                    key: *partition,
+                    settings: settings.clone(),
+                    created_ms: *created_ms,
+                    incarnation: *incarnation,
+                };
+                tenant.collections.insert(name.clone(), entry);
+            }
+            Record::CollectionUpdated { partition, settings } => {
+                let Some(tenant) = self.tenant_mut(partition.tenant) else { return };
+                if let Some(entry) = tenant.collections.values_mut().find(|entry| entry.key == *partition) {
+                    entry.settings = settings.clone();
+                }
+            }
+            Record::CollectionDeleted { partition, name, incarnation } => {
+                let Some(tenant) = self.tenant_mut(partition.tenant) else { return };
+                tenant.incarnations.insert(name.clone(), incarnation + 1);
+                tenant.collections.remove(name);
+            }
+            Record::FolderCreated { .. }
+            | Record::DocumentPut { .. }
+            | Record::DocumentChunked { .. }
+            | Record::DocumentEmbedded { .. }
+            | Record::DocumentDeleted { .. }
+            | Record::IndexCheckpoint { .. } => {}
+        }
+    }
+
+    fn tenant_mut(&mut self, key: TenantKey) -> Option<&mut TenantEntry> {
+        self.by_key.get(&key).and_then(|name| self.tenants.get_mut(name))
+    }
+}

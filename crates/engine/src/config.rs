@@ -1,0 +1,80 @@
+//! What the engine is given.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ibid_core::{Embed, ModelId, Tokenize};
+use ibid_runtime::{Clock, Disk, Pool, Random};
+
+/// Limits and places.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data folder.
+    pub folder: PathBuf,
+    /// The longest document, in bytes of its text.
+    pub document_bytes_max: usize,
+    /// How many documents may wait for their stages before puts are refused.
+    pub pending_documents_max: usize,
+    /// Vectors from which an index of one partition grows a graph; below, it is scanned.
+    pub graph_from: usize,
+    /// How long opening sled may take before its index is rebuilt from the log.
+    pub index_open_timeout: Duration,
+    /// Length of one log file in bytes.
+    pub log_segment_bytes: u64,
+    /// Bytes that may wait for the log before writes are refused.
+    pub queue_bytes_max: u64,
+}
+
+/// Where the indexes live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Views {
+    /// Below the data folder.
+    Folder,
+    /// In memory, rebuilt from the ledger at every open: for simulation.
+    Memory,
+}
+
+/// An embedder with its own tokenizer.
+pub trait EmbedModel: Embed + Tokenize {}
+
+impl<T: Embed + Tokenize> EmbedModel for T {}
+
+/// The embedders that collections may name.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The one for collections that name none.
+    pub default: ModelId,
+    /// All of them.
+    pub by_id: BTreeMap<ModelId, Arc<dyn EmbedModel>>,
+}
+
+impl Models {
+    /// One model, for everything.
+    pub fn only(model: Arc<dyn EmbedModel>) -> Models {
+        Models { default: model.model().clone(), by_id: BTreeMap::from([(model.model().clone(), model)]) }
+    }
+
+    /// The model called `id`.
+    pub fn get(&self, id: &ModelId) -> Option<&Arc<dyn EmbedModel>> {
+        self.by_id.get(id)
+    }
+}
+
+/// What the engine is built from.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Compute.
+    pub pool: Pool,
+    /// Embedders.
+    pub models: Models,
+    /// Where the indexes live.
+    pub views: Views,
+}

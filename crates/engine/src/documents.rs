@@ -1,0 +1,319 @@
+//! A partition's documents and their versions, in memory.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::{Bound, Range};
+use std::sync::{Arc, Weak};
+
+use ibid_core::{DocumentId, DocumentKey, Generation, Label, MediaType, Metadata, Reader, Readers, Revision};
+use ibid_ledger::{Position, StoredChunk, StoredDocument};
+use roaring::RoaringBitmap;
+
+use crate::snapshot::View;
+
+/// How far a document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// It survives a crash.
+    Durable,
+    /// It is found by words; a replaced one: its new version is served.
+    Lexical,
+    /// It is found by meaning too.
+    Vector,
+}
+
+/// What is known of a version without reading its text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Version {
+    pub(crate) revision: Revision,
+    pub(crate) generation: Generation,
+    pub(crate) put: Position,
+    pub(crate) meta: Arc<Meta>,
+    /// `None` until it is cut.
+    pub(crate) cut: Option<Arc<Cut>>,
+    /// How many of its chunks, from the first, have vectors in the ledger.
+    pub(crate) embedded: u32,
+    /// How many of its chunks the version before had too.
+    pub(crate) reused: u32,
+    /// Its embedding failed too often; it stays found by words.
+    pub(crate) parked: bool,
+}
+
+/// A document's record apart from its text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Meta {
+    pub(crate) media_type: MediaType,
+    /// As the client gave it; may be empty.
+    pub(crate) title: String,
+    pub(crate) source_uri: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) readers: Readers,
+    pub(crate) content_hash: [u8; 32],
+    pub(crate) bytes: u64,
+    pub(crate) updated_ms: u64,
+}
+
+impl Meta {
+    pub(crate) fn of(stored: &StoredDocument) -> Meta {
+        Meta {
+            media_type: stored.media_type,
+            title: stored.title.clone(),
+            source_uri: stored.source_uri.clone(),
+            metadata: stored.metadata.clone(),
+            readers: stored.readers.clone(),
+            content_hash: stored.content_hash,
+            bytes: u64::from(stored.text.text_bytes()),
+            updated_ms: stored.created_ms,
+        }
+    }
+}
+
+/// How a version was cut.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Cut {
+    /// The label of its first chunk; the others follow.
+    pub(crate) first_label: Label,
+    /// The title: the client's, or the one found in the text; may be empty.
+    pub(crate) title: String,
+    pub(crate) chunks: Vec<StoredChunk>,
+}
+
+impl Cut {
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.chunks.len()).expect("a document of at most 64 MiB has fewer than 2^32 chunks")
+    }
+
+    pub(crate) fn labels(&self) -> Range<Label> {
+        self.first_label..self.first_label + self.count()
+    }
+}
+
+impl Version {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.cut.as_ref().is_some_and(|cut| self.embedded >= cut.count())
+    }
+
+    pub(crate) fn title(&self) -> &str {
+        self.cut.as_ref().map_or(&self.meta.title, |cut| &cut.title)
+    }
+}
+
+/// One document: the newest durable version, and the older one that is served until that is complete.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: DocumentId,
+    pub(crate) current: Version,
+    /// Always cut.
+    pub(crate) previous: Option<Version>,
+}
+
+impl Entry {
+    pub(crate) fn served(&self) -> Option<&Version> {
+        self.previous.as_ref().or_else(|| Some(&self.current).filter(|version| version.cut.is_some()))
+    }
+
+    /// How far the newest version is.
+    pub(crate) fn stage(&self) -> Stage {
+        match &self.previous {
+            // Nothing of the newest version is in sight yet.
+            Some(_) => Stage::Durable,
+            None if self.current.is_complete() => Stage::Vector,
+            None if self.current.cut.is_some() => Stage::Lexical,
+            None => Stage::Durable,
+        }
+    }
+
+    /// The version with this number, if it is still here.
+    pub(crate) fn version(&self, revision: Revision) -> Option<&Version> {
+        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|version| version.revision == revision)
+    }
+}
+
+/// A version whose labels the indexes of some snapshot may hold.
+#[derive(Debug)]
+pub(crate) struct Labelled {
+    pub(crate) id: DocumentId,
+    pub(crate) revision: Revision,
+    pub(crate) put: Position,
+    pub(crate) meta: Arc<Meta>,
+    pub(crate) cut: Arc<Cut>,
+}
+
+/// All documents of a partition.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    entries: HashMap<DocumentKey, Entry>,
+    by_id: BTreeMap<DocumentId, DocumentKey>,
+    /// The highest revision given out, of deleted documents too.
+    assigned: HashMap<DocumentKey, Revision>,
+    /// Served versions, and retired ones that a snapshot may still name, by first label.
+    labelled: BTreeMap<Label, Arc<Labelled>>,
+    /// First labels of versions that are served no more, with the number of the view they were last part of.
+    retired: Vec<(u64, Label)>,
+    /// The views that may be in use, oldest first; the first one's number is `views_from`.
+    views: VecDeque<Weak<View>>,
+    views_from: u64,
+    pub(crate) generation: Generation,
+    pub(crate) next_label: Label,
+}
+
+impl Documents {
+    pub(crate) fn entry(&self, key: &DocumentKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub(crate) fn entry_mut(&mut self, key: &DocumentKey) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: DocumentKey, entry: Entry) {
+        self.note_revision(key, entry.current.revision);
+        self.by_id.insert(entry.id.clone(), key);
+        self.entries.insert(key, entry);
+    }
+
+    pub(crate) fn remove(&mut self, key: &DocumentKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.by_id.remove(&entry.id);
+        Some(entry)
+    }
+
+    /// `revision` was given out: it is never given out again.
+    pub(crate) fn note_revision(&mut self, key: DocumentKey, revision: Revision) {
+        let highest = self.assigned.entry(key).or_insert(revision);
+        *highest = revision.max(*highest);
+    }
+
+    /// A revision and a generation for the next write of a document.
+    pub(crate) fn assign(&mut self, key: DocumentKey) -> (Revision, Generation) {
+        let revision = Revision(self.assigned.get(&key).map_or(1, |highest| highest.0 + 1));
+        self.assigned.insert(key, revision);
+        self.generation = Generation(self.generation.0 + 1);
+        (revision, self.generation)
+    }
+
+    /// Labels for `count` chunks; the first one.
+    pub(crate) fn assign_labels(&mut self, count: u32) -> Label {
+        let first = self.next_label;
+        self.next_label += count;
+        first
+    }
+
+    /// Every document, by id, from the one after `after`.
+    pub(crate) fn listed(&self, after: Option<&DocumentId>) -> impl Iterator<Item = (&DocumentKey, &Entry)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.by_id.range::<DocumentId, _>((from, Bound::Unbounded));
+        keys.filter_map(|(_, key)| self.entries.get(key).map(|entry| (key, entry)))
+    }
+
+    /// From now on `version`'s labels stand for it.
+    pub(crate) fn label(&mut self, id: &DocumentId, version: &Version) {
+        let Some(cut) = version.cut.as_ref().filter(|cut| !cut.chunks.is_empty()) else { return };
+        let labelled = Labelled {
+            id: id.clone(),
+            revision: version.revision,
+            put: version.put,
+            meta: Arc::clone(&version.meta),
+            cut: Arc::clone(cut),
+        };
+        self.labelled.insert(cut.first_label, Arc::new(labelled));
+    }
+
+    /// `version` is not part of the next view.
+    pub(crate) fn retire(&mut self, version: &Version) {
+        if let Some(cut) = &version.cut {
+            self.retired.push((self.view_number(), cut.first_label));
+        }
+    }
+
+    /// The number of the view in use.
+    fn view_number(&self) -> u64 {
+        self.views_from + (self.views.len() as u64).saturating_sub(1)
+    }
+
+    /// `view` is in use from now on. Forgets the labels of retired versions that no view in use can name.
+    pub(crate) fn published(&mut self, view: &Arc<View>) {
+        self.views.push_back(Arc::downgrade(view));
+        while self.views.front().is_some_and(|oldest| oldest.strong_count() == 0) {
+            self.views.pop_front();
+            self.views_from += 1;
+        }
+        let Documents { retired, labelled, views_from, .. } = self;
+        retired.retain(|(last, first_label)| {
+            let in_use = last >= views_from;
+            if !in_use {
+                labelled.remove(first_label);
+            }
+            in_use
+        });
+    }
+
+    /// The version and the ordinal of its chunk that `label` stands for.
+    pub(crate) fn resolve(&self, label: Label) -> Option<(&Arc<Labelled>, usize)> {
+        let (first, labelled) = self.labelled.range(..=label).next_back()?;
+        let ordinal = (label - first) as usize;
+        (ordinal < labelled.cut.chunks.len()).then_some((labelled, ordinal))
+    }
+
+    /// The labels of every served version that `reader` may read and `fulfils` holds for.
+    pub(crate) fn allowed(&self, reader: &Reader, fulfils: impl Fn(&Metadata) -> bool) -> RoaringBitmap {
+        let mut allowed = RoaringBitmap::new();
+        let served = self.entries.values().filter_map(Entry::served);
+        for version in served.filter(|v| reader.may_read(&v.meta.readers) && fulfils(&v.meta.metadata)) {
+            if let Some(cut) = &version.cut {
+                allowed.insert_range(cut.labels());
+            }
+        }
+        allowed
+    }
+}
+
+/// A document, without its text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DocumentInfo {
+    /// The client's id.
+    pub id: DocumentId,
+    /// Its newest revision.
+    pub revision: Revision,
+    /// The partition's generation when that was put.
+    pub generation: Generation,
+    /// How its bytes are read.
+    pub media_type: MediaType,
+    /// Its title; may be empty.
+    pub title: String,
+    /// Where it came from; may be empty.
+    pub source_uri: String,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// Who may read it.
+    pub readers: Readers,
+    /// Length of its text in bytes.
+    pub bytes: u64,
+    /// When this revision was put, milliseconds since the Unix epoch.
+    pub updated_ms: u64,
+    /// How far it is.
+    pub stage: Stage,
+    /// How many chunks it has; 0 until it is cut.
+    pub chunks: u32,
+    /// How many of them have vectors.
+    pub chunks_embedded: u32,
+}
+
+impl DocumentInfo {
+    pub(crate) fn of(entry: &Entry, version: &Version) -> DocumentInfo {
+        DocumentInfo {
+            id: entry.id.clone(),
+            revision: version.revision,
+            generation: version.generation,
+            media_type: version.meta.media_type,
+            title: version.title().to_owned(),
+            source_uri: version.meta.source_uri.clone(),
+            metadata: version.meta.metadata.clone(),
+            readers: version.meta.readers.clone(),
+            bytes: version.meta.bytes,
+            updated_ms: version.meta.updated_ms,
+            stage: entry.stage(),
+            chunks: version.cut.as_ref().map_or(0, |cut| cut.count()),
+            chunks_embedded: version.embedded,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What can go wrong, by what somebody does about it.
+
+use ibid_core::ModelError;
+use ibid_ledger::LedgerError;
+use ibid_lexical::LexicalError;
+use ibid_runtime::Stopped;
+use ibid_vector::VectorError;
+
+/// A field that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {problem}")]
+pub struct Invalid {
+    /// The field's name, as the client knows it.
+    pub field: String,
+    /// What is wrong, and what was expected.
+    pub problem: String,
+}
+
+impl Invalid {
+    /// `field` is wrong for the reason `problem`.
+    pub fn new(field: impl Into<String>, problem: impl std::fmt::Display) -> Invalid {
+        Invalid { field: field.into(), problem: problem.to_string() }
+    }
+}
+
+/// Why the engine refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The client can mend its request.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// There is no such thing, or the caller may not know of it.
+    #[error("no {kind} {name:?}")]
+    NotFound {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name, as the client gave it.
+        name: String,
+    },
+    /// There is one already.
+    #[error("{kind} {name:?} exists")]
+    Exists {
+        /// What kind of thing.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The caller's key does not give this right.
+    #[error("the key may not {what}")]
+    Forbidden {
+        /// What it may not.
+        what: String,
+    },
+    /// It cannot be done in the present state; the message says what can.
+    #[error("{0}")]
+    Unfit(String),
+    /// Too much is waiting; try again after a while.
+    #[error("overloaded: {0}")]
+    Overloaded(String),
+    /// The caller left or its deadline passed.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The disk is full; writing goes on when there is room.
+    #[error("the disk is full; nothing was written")]
+    DiskFull,
+    /// The store takes no writes until it is opened again.
+    #[error("the store takes no more writes after a failed sync; restart the server")]
+    ReadOnly,
+    /// Stored bytes fail their checksum.
+    #[error("stored data is damaged: {0}")]
+    Damaged(String),
+    /// The ledger failed.
+    #[error("ledger")]
+    Ledger(#[source] LedgerError),
+    /// An index of words failed.
+    #[error("lexical index")]
+    Lexical(#[source] LexicalError),
+    /// An index of vectors failed.
+    #[error("vector index")]
+    Vector(#[source] VectorError),
+    /// A model failed.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The operating system refused something.
+    #[error("{doing}")]
+    Io {
+        /// What we were doing.
+        doing: &'static str,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine is closing.
+    #[error("the server is shutting down")]
+    Closing,
+}
+
+impl EngineError {
+    /// What a failure of the ledger means to whoever called the engine.
+    pub(crate) fn of_ledger(error: LedgerError) -> EngineError {
+        match error {
+            LedgerError::Full => EngineError::DiskFull,
+            LedgerError::Overloaded { queued_bytes } => {
+                EngineError::Overloaded(format!("{queued_bytes} bytes wait to be written"))
+            }
+            LedgerError::Write { .. } | LedgerError::Poisoned => EngineError::ReadOnly,
+            LedgerError::Closed => EngineError::Closing,
+            LedgerError::Corrupt { .. } | LedgerError::Text | LedgerError::NoSecret => {
+                EngineError::Damaged(error.to_string())
+            }
+            LedgerError::Locked
+            | LedgerError::Read { .. }
+            | LedgerError::TooLarge { .. }
+            | LedgerError::Newer { .. }
+            | LedgerError::Index { .. }
+            | LedgerError::Thread { .. } => EngineError::Ledger(error),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The thread that applies commits in ledger order, whoever still waits for them.
+//!
+//! A write that is on its way into the ledger cannot be called back: its caller may leave, the change is applied all the
+//! same, here.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, mpsc};
+
+use futures::channel::oneshot;
+use ibid_core::{DocumentId, DocumentKey, Generation, Revision};
+use ibid_ledger::{Pending, Position, Record};
+use tokio::sync::OwnedMutexGuard;
+
+use crate::documents::{Entry, Meta, Version};
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::partition::State;
+use crate::stages::CutWork;
+
+/// A write in the ledger's queue, and what to do once it is durable.
+pub(crate) struct Accepted {
+    pub(crate) pending: Pending,
+    pub(crate) commit: Commit,
+}
+
+type Done = oneshot::Sender<Result<(), EngineError>>;
+
+/// What a write changes once it is durable. `done` hears how it went.
+pub(crate) enum Commit {
+    /// Tenants, keys, collections.
+    Catalog { record: Box<Record>, _turn: OwnedMutexGuard<()>, done: Done },
+    /// A document's new version.
+    Put {
+        partition: Arc<State>,
+        key: DocumentKey,
+        id: DocumentId,
+        revision: Revision,
+        generation: Generation,
+        meta: Arc<Meta>,
+        idempotency: Option<[u8; 16]>,
+        done: Done,
+    },
+    /// A document's end. `done` hears of it when no new question finds the document.
+    Delete { partition: Arc<State>, key: DocumentKey, revision: Revision, done: Done },
+}
+
+/// Applies writes until the engine closes.
+pub(crate) fn run(shared: &Arc<Shared>, accepted: mpsc::Receiver<Accepted>) {
+    for Accepted { pending, commit } in accepted {
+        let committed = pending.wait().map(|committed| committed.position).map_err(EngineError::of_ledger);
+        apply(shared, committed, commit);
+    }
+}
+
+fn apply(shared: &Shared, committed: Result<Position, EngineError>, commit: Commit) {
+    match commit {
+        Commit::Catalog { record, _turn, done } => {
+            let applied = committed.map(|_| {
+                shared.catalog.write().unwrap_or_else(PoisonError::into_inner).apply(&record);
+            });
+            tell(done, applied);
+        }
+        Commit::Put { partition, key, id, revision, generation, meta, idempotency, done } => {
+            let applied = committed.map(|put| {
+                let version = Version::durable(revision, generation, put, meta);
+                put_version(&partition, key, id, version);
+                partition.lock(&partition.to_cut).push_back(CutWork::Cut { key, revision });
+                shared.waiting.fetch_add(1, Ordering::Relaxed);
+                shared.cutting.push(&partition);
+            });
+            // From now on the ledger's index knows the key, or the write failed and may be repeated.
+            if let Some(hash) = idempotency {
+                partition.lock(&partition.on_their_way).remove(&hash);
+            }
+            tell(done, applied);
+            partition.announce();
+        }
+        Commit::Delete { partition, key, revision, done } => match committed {
+            Err(error) => tell(done, Err(error)),
+            Ok(_) => {
+                partition.lock(&partition.to_cut).push_back(CutWork::Delete { key, revision, done });
+                shared.cutting.push(&partition);
+            }
+        },
+    }
+}
+
+/// The version that is served stays in sight until the new one is complete.
+fn put_version(partition: &State, key: DocumentKey, id: DocumentId, version: Version) {
+    let mut documents = partition.documents_mut();
+    let Some(entry) = documents.entry_mut(&key) else {
+        documents.insert(key, Entry { id, current: version, previous: None });
+        return;
+    };
+    let old = std::mem::replace(&mut entry.current, version);
+    if entry.previous.is_none() && old.cut.is_some() {
+        entry.previous = Some(old);
+    }
+}
+
+/// Whoever asked may have left: then nobody needs to know.
+pub(crate) fn tell(done: Done, result: Result<(), EngineError>) {
+    let _ = done.send(result);
+}

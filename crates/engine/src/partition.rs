@@ -1,0 +1,400 @@
+//! What a partition holds, and the handle that everything hangs off.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use ibid_chunk::Chunker;
+use ibid_core::{
+    CollectionName, CollectionSettings, DocumentId, DocumentKey, Filter, Generation, PartitionKey, Reader, Revision,
+    TenantId,
+};
+use ibid_ledger::{Ledger, Position, Record, StoredDocument};
+use ibid_lexical::LexicalIndex;
+use ibid_runtime::Ctx;
+use ibid_vector::VectorIndex;
+use tokio::sync::watch;
+
+use crate::config::EmbedModel;
+use crate::documents::{DocumentInfo, Documents, Entry, Stage, Version};
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::snapshot::{Scope, Snapshot, View};
+use crate::stages::{CutWork, EmbedWork};
+
+/// A collection, as its tenant sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionInfo {
+    /// Its name.
+    pub name: CollectionName,
+    /// Its settings.
+    pub settings: CollectionSettings,
+    /// When it was created, milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// Counts the accepted writes.
+    pub generation: Generation,
+    /// Documents the caller may read.
+    pub documents: u64,
+}
+
+/// How far documents are on their way into the indexes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IngestStatus {
+    /// Collections counted.
+    pub collections: u64,
+    /// Documents stored.
+    pub documents: u64,
+    /// Chunks found by words.
+    pub chunks: u64,
+    /// Chunks found by meaning.
+    pub chunks_embedded: u64,
+    /// Documents of which some stage is still to be done.
+    pub documents_pending: u64,
+    /// Documents whose embedding failed too often.
+    pub documents_parked: u64,
+}
+
+/// A partition in memory, shared by its handles, the intake and the stages.
+pub(crate) struct State {
+    pub(crate) key: PartitionKey,
+    pub(crate) name: CollectionName,
+    pub(crate) created_ms: u64,
+    pub(crate) model: Arc<dyn EmbedModel>,
+    pub(crate) vector: VectorIndex,
+    pub(crate) shared: Arc<Shared>,
+    /// What follows from the settings; replaced as a whole when they change.
+    reading: RwLock<Arc<Reading>>,
+    documents: RwLock<Documents>,
+    view: RwLock<Arc<View>>,
+    /// Held by whoever changes indexes and documents together.
+    pub(crate) changing: Mutex<()>,
+    /// The collection was deleted: nothing is written any more.
+    gone: AtomicBool,
+    /// Moves on whenever a document reaches a stage.
+    pub(crate) progress: watch::Sender<u64>,
+    /// What waits to be cut or deleted, in commit order.
+    pub(crate) to_cut: Mutex<VecDeque<CutWork>>,
+    /// What waits to be embedded, in commit order.
+    pub(crate) to_embed: Mutex<VecDeque<EmbedWork>>,
+    /// Puts with an idempotency key that are on their way into the ledger.
+    pub(crate) on_their_way: Mutex<HashMap<[u8; 16], (DocumentKey, Revision, Generation)>>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Partition").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// How a collection's texts are read: its settings, and what is made from them.
+pub(crate) struct Reading {
+    pub(crate) settings: CollectionSettings,
+    pub(crate) chunker: Chunker,
+    pub(crate) lexical: LexicalIndex,
+}
+
+/// What a partition is made of when it is opened.
+pub(crate) struct Opening {
+    pub(crate) key: PartitionKey,
+    pub(crate) name: CollectionName,
+    pub(crate) created_ms: u64,
+    pub(crate) model: Arc<dyn EmbedModel>,
+    pub(crate) reading: Reading,
+    pub(crate) vector: VectorIndex,
+    pub(crate) documents: Documents,
+}
+
+impl State {
+    pub(crate) fn new(opening: Opening, shared: Arc<Shared>) -> State {
+        let Opening { key, name, created_ms, model, reading, vector, mut documents } = opening;
+        let view = Arc::new(View {
+            generation: documents.generation,
+            lexical: reading.lexical.snapshot(),
+            vector: vector.snapshot(),
+        });
+        documents.published(&view);
+        State {
+            key,
+            name,
+            created_ms,
+            model,
+            vector,
+            shared,
+            reading: RwLock::new(Arc::new(reading)),
+            documents: RwLock::new(documents),
+            view: RwLock::new(view),
+            changing: Mutex::new(()),
+            gone: AtomicBool::new(false),
+            progress: watch::Sender::new(0),
+            to_cut: Mutex::default(),
+            to_embed: Mutex::default(),
+            on_their_way: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn documents(&self) -> RwLockReadGuard<'_, Documents> {
+        self.documents.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn documents_mut(&self) -> RwLockWriteGuard<'_, Documents> {
+        self.documents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes what the indexes hold now what questions see, together with the changed documents.
+    pub(crate) fn publish(&self, documents: &mut Documents) {
+        let view = Arc::new(View {
+            generation: documents.generation,
+            lexical: self.reading().lexical.snapshot(),
+            vector: self.vector.snapshot(),
+        });
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
+        documents.published(&view);
+    }
+
+    pub(crate) fn reading(&self) -> Arc<Reading> {
+        Arc::clone(&self.reading.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_reading(&self, reading: Reading) {
+        *self.reading.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(reading);
+    }
+
+    /// The collection was deleted. Whoever works on it finishes first; nobody starts afterwards.
+    pub(crate) fn end(&self) {
+        let _changing = self.lock(&self.changing);
+        self.gone.store(true, Ordering::Release);
+        self.announce();
+    }
+
+    /// Whether the collection was deleted.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Says that a document has reached a stage.
+    pub(crate) fn announce(&self) {
+        self.progress.send_modify(|count| *count += 1);
+    }
+
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A stored version, read from the ledger.
+    pub(crate) fn stored(&self, put: Position) -> Result<StoredDocument, EngineError> {
+        stored(&self.shared.ledger, put)
+    }
+
+    /// The stored text of a version.
+    pub(crate) fn text(&self, put: Position) -> Result<String, EngineError> {
+        self.stored(put)?.text.unpack().map_err(EngineError::of_ledger)
+    }
+
+    pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the newest version of a document is, and whether it is `revision`. `None` once it is deleted.
+    fn reached(&self, key: &DocumentKey, revision: Revision) -> Option<Reached> {
+        let documents = self.documents();
+        let entry = documents.entry(key)?;
+        let version = entry.version(revision)?;
+        Some(Reached {
+            stage: if entry.current.revision == revision { entry.stage() } else { Stage::Vector },
+            parked: version.parked,
+            chunks: version.cut.as_ref().map_or(0, |cut| cut.count()),
+        })
+    }
+
+    /// Waits until `revision` has reached `wanted`, was overtaken or parked, or the caller's time is over.
+    pub(crate) async fn wait(
+        &self,
+        ctx: &Ctx,
+        key: DocumentKey,
+        revision: Revision,
+        wanted: Stage,
+    ) -> Result<Waited, EngineError> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            let Some(reached) = self.reached(&key, revision).filter(|_| !self.is_gone()) else {
+                return Ok(Waited::Overtaken);
+            };
+            if reached.stage >= wanted {
+                return Ok(Waited::Reached { stage: reached.stage, chunks: reached.chunks });
+            }
+            if reached.parked {
+                return Ok(Waited::Parked { chunks: reached.chunks });
+            }
+            let moved = progress.changed();
+            let moved = match ctx.left() {
+                Some(left) => tokio::time::timeout(left, moved).await.unwrap_or(Ok(())),
+                None => moved.await,
+            };
+            moved.map_err(|_| EngineError::Closing)?;
+            ctx.check()?;
+        }
+    }
+
+    /// How many chunks of `revision` the version before had too.
+    pub(crate) fn reused(&self, key: &DocumentKey, revision: Revision) -> u32 {
+        let documents = self.documents();
+        documents.entry(key).and_then(|entry| entry.version(revision)).map_or(0, |version| version.reused)
+    }
+
+    pub(crate) fn status(&self) -> IngestStatus {
+        let documents = self.documents();
+        let mut status = IngestStatus { collections: 1, ..IngestStatus::default() };
+        for (_, entry) in documents.listed(None) {
+            status.documents += 1;
+            status.documents_pending += u64::from(entry.stage() != Stage::Vector && !entry.current.parked);
+            status.documents_parked += u64::from(entry.current.parked);
+            if let Some((served, cut)) = entry.served().and_then(|version| version.cut.as_ref().map(|cut| (version, cut))) {
+                status.chunks += u64::from(cut.count());
+                status.chunks_embedded += u64::from(served.embedded);
+            }
+        }
+        status
+    }
+}
+
+struct Reached {
+    stage: Stage,
+    parked: bool,
+    chunks: u32,
+}
+
+/// The document that stands at a position of the ledger.
+pub(crate) fn stored(ledger: &Ledger, put: Position) -> Result<StoredDocument, EngineError> {
+    let record = ledger.read(put).map_err(EngineError::of_ledger)?;
+    if let Record::DocumentPut { put, .. } = record {
+        return Ok(*put);
+    }
+    Err(EngineError::Damaged("the ledger has another record where a document should be".to_owned()))
+}
+
+/// How waiting for a stage ended.
+pub(crate) enum Waited {
+    Reached { stage: Stage, chunks: u32 },
+    /// Embedding failed too often: found by words only.
+    Parked { chunks: u32 },
+    /// A later write replaced or deleted it first.
+    Overtaken,
+}
+
+/// One tenant's one collection, in the hands of one caller.
+#[derive(Debug, Clone)]
+pub struct Partition {
+    pub(crate) state: Arc<State>,
+    pub(crate) tenant: TenantId,
+}
+
+impl Partition {
+    /// The collection's name.
+    pub fn name(&self) -> &CollectionName {
+        &self.state.name
+    }
+
+    /// The collection's settings.
+    pub fn settings(&self) -> CollectionSettings {
+        self.state.reading().settings.clone()
+    }
+
+    /// The embedder that the collection's vectors are made by.
+    pub fn model(&self) -> &Arc<dyn EmbedModel> {
+        &self.state.model
+    }
+
+    /// The collection as the caller may see it.
+    pub fn info(&self) -> CollectionInfo {
+        let documents = self.state.documents();
+        let readable = documents.listed(None).filter(|(_, entry)| self.may_read(&entry.current)).count();
+        CollectionInfo {
+            name: self.state.name.clone(),
+            settings: self.settings(),
+            created_ms: self.state.created_ms,
+            generation: documents.generation,
+            documents: readable as u64,
+        }
+    }
+
+    /// Waits until every document has reached its last stage; `tell` hears how far they are, now and then.
+    ///
+    /// # Errors
+    /// [`EngineError`]: stopped, or the engine closes.
+    pub async fn settled(&self, ctx: &Ctx, tell: impl Fn(IngestStatus)) -> Result<(), EngineError> {
+        let mut progress = self.state.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            let status = self.state.status();
+            tell(status);
+            if status.documents_pending == 0 {
+                return Ok(());
+            }
+            progress.changed().await.map_err(|_| EngineError::Closing)?;
+            ctx.check()?;
+        }
+    }
+
+    fn reader(&self) -> &Reader {
+        self.tenant.reader()
+    }
+
+    fn may_read(&self, version: &Version) -> bool {
+        self.reader().may_read(&version.meta.readers)
+    }
+
+    /// What the caller may search now, with `filter` applied before anything is ranked.
+    pub fn snapshot(&self, filter: Option<&Filter>) -> Snapshot {
+        // The documents' lock holds publishing back, so that view and scope are of one moment.
+        let documents = self.state.documents();
+        let scope = Scope::of(&documents, self.reader(), filter);
+        Snapshot { state: Arc::clone(&self.state), view: self.state.view(), scope }
+    }
+
+    pub(crate) fn document_key(&self, id: &DocumentId) -> DocumentKey {
+        self.state.shared.keys.document(self.state.key, id)
+    }
+
+    /// A document's record and stored text: its newest revision, or the one asked for.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] also when the caller may not read it or that revision is not stored any more.
+    pub fn document(&self, id: &DocumentId, revision: Option<Revision>) -> Result<(DocumentInfo, String), EngineError> {
+        let missing = || EngineError::NotFound { kind: "document", name: id.to_string() };
+        let (info, put) = {
+            let documents = self.state.documents();
+            let entry = documents.entry(&self.document_key(id)).ok_or_else(missing)?;
+            // Who may read is what the newest revision says, also for an older one.
+            if !self.may_read(&entry.current) {
+                return Err(missing());
+            }
+            let version = match revision {
+                Some(revision) => entry.version(revision).ok_or_else(missing)?,
+                None => &entry.current,
+            };
+            (DocumentInfo::of(entry, version), version.put)
+        };
+        Ok((info, self.state.text(put)?))
+    }
+
+    /// The documents that the caller may read and `filter` lets through, by id from the one after `after`; at most `limit`.
+    pub fn list(&self, filter: Option<&Filter>, after: Option<&DocumentId>, limit: usize) -> Vec<DocumentInfo> {
+        let documents = self.state.documents();
+        let shown = |entry: &&Entry| {
+            let meta = &entry.current.meta;
+            self.may_read(&entry.current) && filter.is_none_or(|filter| filter.matches(&meta.metadata))
+        };
+        let entries = documents.listed(after).map(|(_, entry)| entry).filter(shown);
+        entries.take(limit).map(|entry| DocumentInfo::of(entry, &entry.current)).collect()
+    }
+}
+
+/// Names after `after`, for pages.
+pub(crate) fn page<'a, K: Ord, V>(
+    map: &'a BTreeMap<K, V>,
+    after: Option<&'a K>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
+    map.range::<K, _>((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded))
+}

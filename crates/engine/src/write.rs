@@ -1,0 +1,326 @@
+//! Put and delete: validate, hash, commit, ack.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::channel::oneshot;
+use ibid_core::{
+    CollectionSettings, DocumentId, DocumentKey, Generation, MediaType, Metadata, Readers, Revision, Span, Value,
+};
+use ibid_ledger::{Compressed, Record, StoredDocument};
+use ibid_runtime::Ctx;
+
+use crate::documents::{Meta, Stage, Version};
+use crate::error::{EngineError, Invalid};
+use crate::intake::Commit;
+use crate::partition::{Partition, Waited};
+
+/// A document to be put.
+#[derive(Debug, Clone)]
+pub struct Put {
+    /// The client's id.
+    pub id: DocumentId,
+    /// How its bytes are read.
+    pub media_type: MediaType,
+    /// Its title; empty: taken from the text where it has one.
+    pub title: String,
+    /// Where it came from; may be empty.
+    pub source_uri: String,
+    /// Its metadata.
+    pub metadata: Metadata,
+    /// Who may read it.
+    pub readers: Readers,
+    /// Its text.
+    pub text: String,
+    /// Chunks made by the client; none: the engine cuts.
+    pub chunks: Vec<ReadyChunk>,
+    /// Makes repeating the call harmless.
+    pub idempotency_key: Option<String>,
+    /// How far the reply waits.
+    pub wait_for: Stage,
+}
+
+/// A chunk made by the client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyChunk {
+    /// Bytes of the text, half open.
+    pub bytes: Range<usize>,
+    /// Its vector; `None`: the engine embeds.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// What became of a document that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutAck {
+    /// Its revision.
+    pub revision: Revision,
+    /// The partition's generation with this write.
+    pub generation: Generation,
+    /// The stage reached before the reply.
+    pub stage: Stage,
+    /// Chunks whose vectors must be made; known once it is cut.
+    pub chunks_new: u32,
+    /// Chunks that were there before with the same text and context; known once it is cut.
+    pub chunks_reused: u32,
+    /// Nothing was written.
+    pub unchanged: bool,
+    /// What the client may want to know.
+    pub warnings: Vec<String>,
+}
+
+impl Partition {
+    /// Puts a document, or replaces it, and waits until it is as far as `put.wait_for` says.
+    ///
+    /// # Errors
+    /// [`EngineError`]: a field refused, overloaded, or the ledger failed. If the caller's time ends while it waits for a
+    /// stage, the document is stored all the same.
+    pub async fn put(&self, ctx: &Ctx, put: Put) -> Result<PutAck, EngineError> {
+        let shared = &self.state.shared;
+        validate(&put, &self.settings(), self.state.model.dimension(), shared.config.document_bytes_max)?;
+        ctx.check()?;
+        if self.state.is_gone() {
+            return Err(EngineError::NotFound { kind: "collection", name: self.name().to_string() });
+        }
+        let (wait_for, key) = (put.wait_for, self.document_key(&put.id));
+        let idempotency = put.idempotency_key.as_ref().map(|key| shared.idempotency_hash(self.state.key, key));
+        let content_hash = shared.keys.content(self.state.key.tenant, &content_bytes(&put));
+
+        if let Some((key, revision, generation)) = self.repeated(idempotency)? {
+            return self.ack(ctx, key, revision, generation, wait_for, true).await;
+        }
+        let unchanged = {
+            let documents = self.state.documents();
+            let entry = documents.entry(&key).filter(|entry| entry.current.meta.content_hash == content_hash);
+            entry.map(|entry| (entry.current.revision, entry.current.generation))
+        };
+        if let Some((revision, generation)) = unchanged {
+            return self.ack(ctx, key, revision, generation, wait_for, true).await;
+        }
+        shared.room_for_one_more()?;
+        let (revision, generation) = self.commit_put(put, key, content_hash, idempotency).await?;
+        self.ack(ctx, key, revision, generation, wait_for, false).await
+    }
+
+    /// The first call's document, if this idempotency key was used before.
+    fn repeated(&self, idempotency: Option<[u8; 16]>) -> Result<Option<(DocumentKey, Revision, Generation)>, EngineError> {
+        let Some(hash) = idempotency else { return Ok(None) };
+        if let Some(first) = self.state.lock(&self.state.on_their_way).get(&hash) {
+            return Ok(Some(*first));
+        }
+        let earlier = self.state.shared.ledger.idempotent(self.state.key, hash).map_err(EngineError::of_ledger)?;
+        Ok(earlier.map(|put| (put.document, put.revision, put.generation)))
+    }
+
+    async fn commit_put(
+        &self,
+        put: Put,
+        key: DocumentKey,
+        content_hash: [u8; 32],
+        idempotency: Option<[u8; 16]>,
+    ) -> Result<(Revision, Generation), EngineError> {
+        let shared = &self.state.shared;
+        let text = Compressed::pack(&put.text).map_err(EngineError::of_ledger)?;
+        let ready = put.chunks.into_iter().map(|chunk| {
+            let span = Span::of(&put.text, chunk.bytes).expect("validated: a span of the text");
+            ibid_ledger::ReadyChunk { span, vector: chunk.vector.unwrap_or_default() }
+        });
+        let mut stored = StoredDocument {
+            id: put.id.clone(),
+            revision: Revision(0),
+            generation: Generation(0),
+            created_ms: shared.parts.clock.unix_ms(),
+            media_type: put.media_type,
+            title: put.title,
+            source_uri: put.source_uri,
+            metadata: put.metadata,
+            readers: put.readers,
+            content_hash,
+            idempotency,
+            ready: ready.collect(),
+            text,
+        };
+        let meta = Arc::new(Meta::of(&stored));
+        let (done, applied) = oneshot::channel();
+        let (revision, generation) = {
+            // The lock makes the ledger's order the order of the numbers.
+            let mut documents = self.state.documents_mut();
+            let (revision, generation) = documents.assign(key);
+            (stored.revision, stored.generation) = (revision, generation);
+            if let Some(hash) = idempotency {
+                self.state.lock(&self.state.on_their_way).insert(hash, (key, revision, generation));
+            }
+            let record = Record::DocumentPut { partition: self.state.key, document: key, put: Box::new(stored) };
+            let pending = shared.ledger.append(record);
+            let commit = Commit::Put {
+                partition: Arc::clone(&self.state),
+                key,
+                id: put.id,
+                revision,
+                generation,
+                meta,
+                idempotency,
+                done,
+            };
+            shared.intake(pending, commit)?;
+            (revision, generation)
+        };
+        applied.await.unwrap_or(Err(EngineError::Closing))?;
+        Ok((revision, generation))
+    }
+
+    /// Waits for the stage and says what was reached.
+    async fn ack(
+        &self,
+        ctx: &Ctx,
+        key: DocumentKey,
+        revision: Revision,
+        generation: Generation,
+        wait_for: Stage,
+        unchanged: bool,
+    ) -> Result<PutAck, EngineError> {
+        let mut ack = PutAck {
+            revision,
+            generation,
+            stage: Stage::Durable,
+            chunks_new: 0,
+            chunks_reused: 0,
+            unchanged,
+            warnings: Vec::new(),
+        };
+        if wait_for == Stage::Durable && !unchanged {
+            return Ok(ack);
+        }
+        let chunks = match self.state.wait(ctx, key, revision, wait_for).await? {
+            Waited::Reached { stage, chunks } => {
+                ack.stage = stage;
+                chunks
+            }
+            Waited::Parked { chunks } => {
+                ack.stage = Stage::Lexical;
+                ack.warnings.push("embedding failed three times; the document is found by words only".to_owned());
+                chunks
+            }
+            Waited::Overtaken => {
+                ack.warnings.push("a later write replaced or deleted this revision".to_owned());
+                0
+            }
+        };
+        if unchanged {
+            ack.chunks_reused = chunks;
+        } else {
+            ack.chunks_reused = self.state.reused(&key, revision).min(chunks);
+            ack.chunks_new = chunks - ack.chunks_reused;
+        }
+        if chunks == 0 && ack.warnings.is_empty() && ack.stage >= Stage::Lexical {
+            ack.warnings.push("the document has no text to search".to_owned());
+        }
+        Ok(ack)
+    }
+
+    /// Deletes a document; when this returns, no new question finds it.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], or the ledger failed.
+    pub async fn delete(&self, ctx: &Ctx, id: &DocumentId) -> Result<Generation, EngineError> {
+        ctx.check()?;
+        let key = self.document_key(id);
+        let (done, applied) = oneshot::channel();
+        let generation = {
+            let mut documents = self.state.documents_mut();
+            if documents.entry(&key).is_none() {
+                return Err(EngineError::NotFound { kind: "document", name: id.to_string() });
+            }
+            let (revision, generation) = documents.assign(key);
+            let record = Record::DocumentDeleted {
+                partition: self.state.key,
+                document: key,
+                id: id.clone(),
+                revision,
+                generation,
+                deleted_ms: self.state.shared.parts.clock.unix_ms(),
+            };
+            let pending = self.state.shared.ledger.append(record);
+            let commit = Commit::Delete { partition: Arc::clone(&self.state), key, revision, done };
+            self.state.shared.intake(pending, commit)?;
+            generation
+        };
+        applied.await.unwrap_or(Err(EngineError::Closing))?;
+        Ok(generation)
+    }
+}
+
+impl Version {
+    pub(crate) fn durable(revision: Revision, generation: Generation, put: ibid_ledger::Position, meta: Arc<Meta>) -> Version {
+        Version { revision, generation, put, meta, cut: None, embedded: 0, reused: 0, parked: false }
+    }
+}
+
+/// Everything that makes a put another one than before: content, what is said of it, and who may read it.
+fn content_bytes(put: &Put) -> Vec<u8> {
+    let ready: Vec<(usize, usize, &Option<Vec<f32>>)> =
+        put.chunks.iter().map(|chunk| (chunk.bytes.start, chunk.bytes.end, &chunk.vector)).collect();
+    let parts = (put.media_type, &put.title, &put.source_uri, &put.metadata, &put.readers, &put.text, ready);
+    postcard::to_stdvec(&parts).expect("plain data in memory always serialises")
+}
+
+fn validate(put: &Put, settings: &CollectionSettings, dimension: usize, bytes_max: usize) -> Result<(), Invalid> {
+    if put.text.trim().is_empty() {
+        return Err(Invalid::new("content", "is empty, expected text"));
+    }
+    if put.text.len() > bytes_max {
+        let problem = format!("has {} bytes, expected at most {bytes_max}", put.text.len());
+        return Err(Invalid::new("content", problem));
+    }
+    for (field, value) in &put.metadata {
+        let Some(expected) = settings.metadata_schema.get(field) else { continue };
+        if value.value_type() != *expected {
+            let problem = format!("is {}, the collection's schema says {}", value.value_type().describe(), expected.describe());
+            return Err(Invalid::new(format!("header.metadata[{field}]"), problem));
+        }
+    }
+    if let Some(field) = put.metadata.iter().find_map(|(field, value)| matches!(value, Value::Float(n) if n.is_nan()).then_some(field)) {
+        return Err(Invalid::new(format!("header.metadata[{field}]"), "is not a number"));
+    }
+    validate_chunks(&put.chunks, &put.text, dimension)
+}
+
+fn validate_chunks(chunks: &[ReadyChunk], text: &str, dimension: usize) -> Result<(), Invalid> {
+    let mut end = 0;
+    for (ordinal, chunk) in chunks.iter().enumerate() {
+        let field = |name: &str| format!("header.chunks[{ordinal}].{name}");
+        let Range { start, end: chunk_end } = chunk.bytes;
+        if Span::of(text, chunk.bytes.clone()).is_none() {
+            let problem = format!("is {start}..{chunk_end}, which is no piece of the {} bytes of content", text.len());
+            return Err(Invalid::new(field("span"), problem));
+        }
+        if start < end {
+            return Err(Invalid::new(field("span"), format!("starts at {start}, before the end of the chunk before ({end})")));
+        }
+        end = chunk_end;
+        match &chunk.vector {
+            None if chunks[0].vector.is_some() => return Err(Invalid::new(field("vector"), "is missing, others have one")),
+            None => {}
+            Some(_) if chunks[0].vector.is_none() => {
+                return Err(Invalid::new(field("vector"), "is there, the first chunk has none"));
+            }
+            Some(vector) => check_vector(&field("vector"), vector, dimension)?,
+        }
+    }
+    Ok(())
+}
+
+/// Checks a client's vector: its length, and that it points somewhere.
+///
+/// # Errors
+/// [`Invalid`] for `field`.
+pub fn check_vector(field: &str, vector: &[f32], dimension: usize) -> Result<(), Invalid> {
+    if vector.len() != dimension {
+        let problem = format!("has {} dimensions, the collection's model has {dimension}", vector.len());
+        return Err(Invalid::new(field, problem));
+    }
+    let length: f32 = vector.iter().map(|x| x * x).sum();
+    if !length.is_finite() || length == 0.0 {
+        return Err(Invalid::new(field, "is zero, or has values that are no finite numbers"));
+    }
+    Ok(())
+}

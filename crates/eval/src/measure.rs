@@ -1,0 +1,185 @@
+//! A set put into an engine, its queries asked in every way that is compared.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use ibid_core::{
+    CollectionName, CollectionSettings, DocumentId, Language, MediaType, Metadata, Operator, Readers, TenantName, Trust,
+};
+use ibid_engine::{Engine, Partition, Put, Stage};
+use ibid_retrieve::{Floor, Fusion, Mode, Query, Rerank, Retriever};
+use ibid_runtime::{Clock, Ctx, Priority};
+
+use crate::{Beir, EvalError, Quality, Report, Run, RunReport, Runs};
+
+/// Documents that are on their way at once.
+const PUTS_AT_ONCE: usize = 64;
+/// How deep a ranking is measured, in documents.
+const DOCUMENTS_DEEP: usize = 100;
+/// Candidates an arm that a search gives by default.
+const CANDIDATES: usize = 50;
+
+/// How far a measurement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Documents stored, of all.
+    Stored(usize, usize),
+    /// Chunks found by meaning, of those found by words.
+    Embedded(u64, u64),
+    /// Queries asked in one of the ways, of all.
+    Asked(&'static str, usize, usize),
+}
+
+/// A measurement on an engine of its own.
+#[derive(Debug)]
+pub struct Measurement<'a> {
+    /// An empty engine.
+    pub engine: &'a Engine,
+    /// How queries are asked.
+    pub retriever: &'a Retriever,
+    /// What times are read from.
+    pub clock: Arc<dyn Clock>,
+    /// How many candidates the cross-encoder scores; 0: no reranked run.
+    pub rerank_depth: usize,
+}
+
+struct Way {
+    name: &'static str,
+    mode: Mode,
+    rerank: Rerank,
+}
+
+impl Measurement<'_> {
+    /// Puts `set` into the engine and asks its queries. A document scores as its best chunk; a list is fetched on until it
+    /// has 100 documents or there are no more. Times are of the first fetch, the question's embedding included.
+    ///
+    /// # Errors
+    /// [`EvalError`]: the engine or a model failed.
+    pub async fn beir(&self, set: &Beir, settings: CollectionSettings, tell: &dyn Fn(Progress)) -> Result<Report, EvalError> {
+        let start = self.clock.monotonic();
+        let model = settings.embedder.clone();
+        let partition = self.fill(set, settings, tell).await?;
+        let rerank = |weight| Rerank::Top { depth: self.rerank_depth, weight, budget: None };
+        let mut runs = Runs {
+            lexical: Some(self.ask(set, &partition, Way { name: "lexical", mode: Mode::Lexical, rerank: Rerank::Off }, tell).await?),
+            vector: Some(self.ask(set, &partition, Way { name: "vector", mode: Mode::Vector, rerank: Rerank::Off }, tell).await?),
+            fused: Some(self.ask(set, &partition, Way { name: "fused", mode: Mode::Hybrid, rerank: Rerank::Off }, tell).await?),
+            ..Runs::default()
+        };
+        if self.rerank_depth > 0 {
+            let alone = Way { name: "reranked", mode: Mode::Hybrid, rerank: rerank(1.0) };
+            runs.reranked = Some(self.ask(set, &partition, alone, tell).await?);
+            let mixed = Way { name: "default", mode: Mode::Hybrid, rerank: rerank(0.5) };
+            runs.default = Some(self.ask(set, &partition, mixed, tell).await?);
+        } else {
+            runs.default = runs.fused;
+        }
+        let seconds = self.clock.monotonic().saturating_sub(start).as_secs_f64();
+        Ok(Report { runs, documents: set.documents.len(), queries: set.queries.len(), model, seconds })
+    }
+
+    fn ctx(&self) -> Ctx {
+        Ctx::new(Arc::clone(&self.clock), Priority::Query, None)
+    }
+
+    /// A partition with every document of the set, complete.
+    async fn fill(&self, set: &Beir, settings: CollectionSettings, tell: &dyn Fn(Progress)) -> Result<Partition, EvalError> {
+        let operator = Operator::of_this_process();
+        let tenant = TenantName::new("eval").expect("a valid name");
+        let collection = CollectionName::new("set").expect("a valid name");
+        let ctx = self.ctx();
+        self.engine.create_tenant(&operator, tenant.clone()).await?;
+        let right = self.engine.enter(&operator, &tenant)?;
+        self.engine.create_collection(&ctx, &right, collection.clone(), settings).await?;
+        let partition = self.engine.partition(&ctx, &right, &collection).await?;
+
+        let puts = set.documents.iter().filter(|document| !document.text.trim().is_empty() || !document.title.trim().is_empty());
+        let puts = stream::iter(puts.map(|document| {
+            // A document without a body is found by its title.
+            let text = if document.text.trim().is_empty() { &document.title } else { &document.text };
+            partition.put(&ctx, put(&document.id, &document.title, text))
+        }));
+        let mut stored = 0;
+        let mut puts = puts.buffer_unordered(PUTS_AT_ONCE);
+        while puts.try_next().await?.is_some() {
+            stored += 1;
+            tell(Progress::Stored(stored, set.documents.len()));
+        }
+        drop(puts);
+        partition.settled(&ctx, |status| tell(Progress::Embedded(status.chunks_embedded, status.chunks))).await?;
+        Ok(partition)
+    }
+
+    async fn ask(&self, set: &Beir, partition: &Partition, way: Way, tell: &dyn Fn(Progress)) -> Result<RunReport, EvalError> {
+        let mut rankings = Vec::with_capacity(set.queries.len());
+        let mut times = Vec::with_capacity(set.queries.len());
+        for (asked, query) in (1..).zip(&set.queries) {
+            let (ranking, time) = self.ranking(&query.text, partition, &way).await?;
+            rankings.push((query.id.clone(), ranking));
+            times.push(time);
+            tell(Progress::Asked(way.name, asked, set.queries.len()));
+        }
+        let run = Run::from_rankings(rankings);
+        Ok(RunReport::new(Quality::mean(&run, &set.qrels), &times))
+    }
+
+    async fn ranking(&self, question: &str, partition: &Partition, way: &Way) -> Result<(Vec<DocumentId>, Duration), EvalError> {
+        let mut depth = CANDIDATES;
+        let mut first = None;
+        loop {
+            let ctx = self.ctx();
+            let query = Query {
+                question: question.to_owned(),
+                vector: None,
+                mode: way.mode,
+                top_k: if first.is_none() { 10 } else { depth },
+                candidates: depth,
+                fusion: Fusion::default(),
+                rerank: way.rerank,
+                filter: None,
+                floor: Floor::default(),
+            };
+            let retrieved = self.retriever.retrieve(&ctx, std::slice::from_ref(partition), &query).await?;
+            let time = *first.get_or_insert_with(|| ctx.elapsed());
+            let mut seen = HashSet::new();
+            let documents: Vec<DocumentId> =
+                retrieved.hits.into_iter().map(|hit| hit.document).filter(|id| seen.insert(id.clone())).collect();
+            if documents.len() >= DOCUMENTS_DEEP || depth == Query::HITS_MAX {
+                return Ok((documents, time));
+            }
+            depth = if query.top_k < depth { depth.max(2 * DOCUMENTS_DEEP) } else { (depth * 2).min(Query::HITS_MAX) };
+        }
+    }
+}
+
+fn put(id: &DocumentId, title: &str, text: &str) -> Put {
+    Put {
+        id: id.clone(),
+        media_type: MediaType::Plain,
+        title: title.to_owned(),
+        source_uri: String::new(),
+        metadata: Metadata::new(),
+        readers: Readers::default(),
+        text: text.to_owned(),
+        chunks: Vec::new(),
+        idempotency_key: None,
+        wait_for: Stage::Durable,
+    }
+}
+
+impl Measurement<'_> {
+    /// The settings that a set is measured with: the server's defaults, and this embedder.
+    pub fn settings(embedder: ibid_core::ModelId) -> CollectionSettings {
+        CollectionSettings {
+            embedder,
+            language: Language::English,
+            stemming: true,
+            stop_words: false,
+            chunk_tokens: 200,
+            metadata_schema: BTreeMap::new(),
+            trust: Trust::Trusted,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The commit thread: everything that waits becomes one group, one write, one sync; then the index, then the answers.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::batch::{self, Entry, Queue, Work};
+use crate::frame::Body;
+use crate::index::{self, Index, IndexError, Overlay};
+use crate::log::{Log, WriteError, Writer};
+use crate::replay::{self, Kept};
+use crate::{Committed, IndexState, LedgerError, Record, Stats};
+
+/// What the commit thread owns, and what it shares with readers.
+pub(crate) struct Committer {
+    pub(crate) writer: Writer,
+    pub(crate) log: Arc<Log>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) kept: Arc<RwLock<Kept>>,
+    pub(crate) stats: Arc<Mutex<Stats>>,
+    /// The sequence of the checkpoint that the log ends with, if it does.
+    pub(crate) checkpoint: Option<u64>,
+}
+
+/// Tells who waits that the thread is gone, whatever ended it.
+struct Abandon(Arc<Queue>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Committer {
+    /// Serves the queue until it is closed.
+    ///
+    /// # Errors
+    /// The last checkpoint could not be written.
+    pub(crate) fn run(mut self) -> Result<(), LedgerError> {
+        let _abandon = Abandon(Arc::clone(&self.queue));
+        loop {
+            match self.queue.next() {
+                Work::Group(entries) => self.commit(entries),
+                Work::Reindex { reason } => self.reindex(reason),
+                Work::Close => return self.checkpoint(),
+            }
+        }
+    }
+
+    fn commit(&mut self, entries: Vec<Entry>) {
+        let bodies: Vec<&Body> = entries.iter().map(|entry| &entry.body).collect();
+        let written = self.writer.write(&bodies);
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.writer.stats();
+        let answers: Vec<Result<Committed, LedgerError>> = match written {
+            Ok(committed) => {
+                if let Err(error) = self.index(&entries, &committed) {
+                    // The records are durable all the same.
+                    self.reindex(error.to_string());
+                }
+                committed.into_iter().map(Ok).collect()
+            }
+            Err(error) => {
+                if let WriteError::Broken(source) = &error {
+                    tracing::error!(%source, "a write to the log failed; nothing is accepted until it is reopened");
+                    self.queue.poison();
+                }
+                entries.iter().map(|_| Err(error.clone().into())).collect()
+            }
+        };
+        self.queue.release(batch::bytes_of(&entries));
+        entries.into_iter().zip(answers).for_each(|(entry, answer)| entry.answer(answer));
+    }
+
+    fn index(&self, entries: &[Entry], committed: &[Committed]) -> Result<(), IndexError> {
+        let index = self.current().ok_or_else(|| IndexError::Failed("the index is not there".to_owned()))?;
+        let mut view = Overlay::new(&*index);
+        for (entry, committed) in entries.iter().zip(committed) {
+            index::apply(&mut view, committed.sequence, committed.position, &entry.record)?;
+        }
+        view.commit()
+    }
+
+    fn current(&self) -> Option<Arc<dyn Index>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).index.clone()
+    }
+
+    /// Puts an index filled from the log in the place of one that failed. Nobody reads the failed one from here on.
+    fn reindex(&self, reason: String) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.index.is_some() && matches!(kept.state, IndexState::Fallback { .. }) {
+            // Several readers found the same failure.
+            return;
+        }
+        kept.index = None;
+        drop(kept);
+        match replay::fall_back(&self.log, reason) {
+            Ok((fresh, _)) => *self.kept.write().unwrap_or_else(PoisonError::into_inner) = fresh,
+            // The next group, or the next reader, tries again.
+            Err(error) => tracing::error!(%error, "the index cannot be filled from the log"),
+        }
+    }
+
+    /// Notes in the log what the index holds, so that the next open may believe it.
+    fn checkpoint(&mut self) -> Result<(), LedgerError> {
+        let sequence = self.writer.sequence();
+        if self.queue.is_poisoned() || self.checkpoint == Some(sequence) {
+            return Ok(());
+        }
+        let Some(index) = self.current() else { return Ok(()) };
+        let digest = match index.flush().and_then(|()| index::digest(&*index)) {
+            Ok(digest) => digest,
+            Err(error) => {
+                tracing::warn!(%error, "the index cannot be checkpointed; the next open fills it from the log");
+                return Ok(());
+            }
+        };
+        let record = Record::IndexCheckpoint { sequence, entries: digest.entries, hash: digest.hash };
+        self.writer.write(&[&Body::of(&record)?])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! What can go wrong, by what somebody decides on it.
+
+use std::io;
+use std::sync::Arc;
+
+/// Why the ledger refused, or failed. No message names a path, a name or a text.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// Another process has the folder open.
+    #[error("the data folder is in use by another process; stop it, or choose another folder")]
+    Locked,
+    /// The log cannot be opened or read.
+    #[error("{doing}")]
+    Read {
+        /// What was being done.
+        doing: &'static str,
+        /// What the disk said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// Writing failed: whether this record survives is known after the ledger is opened again.
+    #[error("write to the log; reopen the data folder to write again")]
+    Write {
+        /// What the disk said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The disk is full; nothing of this record was kept. Later writes go through once there is room.
+    #[error("the disk is full; free some space and try again")]
+    Full,
+    /// Too much is waiting to be written; try again later.
+    #[error("{queued_bytes} bytes wait to be written, which is the limit")]
+    Overloaded {
+        /// Bytes waiting.
+        queued_bytes: u64,
+    },
+    /// An earlier write failed; nothing is accepted until the ledger is opened again.
+    #[error("an earlier write failed; reopen the data folder to write again")]
+    Poisoned,
+    /// The ledger was closed.
+    #[error("the ledger is closed")]
+    Closed,
+    /// A text or record beyond the format's limit.
+    #[error("{given} bytes, at most {bytes_max} can be stored")]
+    TooLarge {
+        /// Bytes given.
+        given: u64,
+        /// Bytes allowed.
+        bytes_max: u64,
+    },
+    /// What the log holds there is not what was written.
+    #[error("the record at offset {offset} of segment {segment} fails its checksum")]
+    Corrupt {
+        /// The segment's number.
+        segment: u32,
+        /// Where the record starts in it, in bytes.
+        offset: u64,
+    },
+    /// A compressed text that does not unpack to what it states.
+    #[error("a stored text does not unpack to its stated length")]
+    Text,
+    /// Written by a later version of this program.
+    #[error("the log has format {found}, this version reads up to {supported}; use a newer version")]
+    Newer {
+        /// The format found.
+        found: u32,
+        /// The highest one known.
+        supported: u32,
+    },
+    /// Every copy of the folder's secret is damaged: no internal key can be derived from a name.
+    #[error("every copy of the folder's secret is damaged; restore the folder from a backup")]
+    NoSecret,
+    /// The index cannot answer; it is being rebuilt from the log.
+    #[error("the index over the log failed: {detail}; it is being rebuilt")]
+    Index {
+        /// What happened.
+        detail: String,
+    },
+    /// The operating system refused the ledger's thread.
+    #[error("start the ledger's thread")]
+    Thread {
+        /// What it said.
+        #[source]
+        source: Arc<io::Error>,
+    },
+}
+
+impl LedgerError {
+    pub(crate) fn read(doing: &'static str) -> impl FnOnce(io::Error) -> LedgerError {
+        move |source| LedgerError::Read { doing, source: Arc::new(source) }
+    }
+}

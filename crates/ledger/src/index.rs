@@ -1,0 +1,179 @@
+//! The index over the log: a small ordered map, and what lies in it.
+//!
+//! ```text
+//! key                                                     value
+//! 's'                                                     the last record applied: u64
+//! 'c' sequence                                            where a catalog record stands: Position
+//! 'd' tenant(8) collection(8) document(16)                Head
+//! 'm' tenant(8) collection(8)                             PartitionMark
+//! 'i' tenant(8) collection(8) idempotency(16)             EarlierPut
+//! 'x' tenant(8) [collection(8)]                           deleted; their keys are never used again
+//! ```
+//!
+//! Keys sort by tenant, then collection, so that a deletion is the removal of a prefix. Values are in postcard form.
+//! No name and no text is in here: keyed hashes and positions alone, so that erasure need not look here.
+
+mod apply;
+mod memory;
+mod sled;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ibid_core::{DocumentKey, PartitionKey, TenantKey};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use apply::apply;
+pub(crate) use memory::MemoryIndex;
+pub(crate) use sled::SledIndex;
+
+/// What went wrong in an index. It is thrown away and rebuilt, whatever it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum IndexError {
+    /// It said so, or panicked, or holds what nobody wrote.
+    #[error("{0}")]
+    Failed(String),
+    /// It did not open in time, and may still be at it.
+    #[error("sled did not open within {at_most:?}")]
+    Late { at_most: Duration },
+}
+
+/// Entries to put (`Some`) and to delete (`None`).
+pub(crate) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// An ordered map of bytes.
+pub(crate) trait Index: Send + Sync + std::fmt::Debug {
+    /// The value of `key`.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
+    /// Makes all `changes`, or none.
+    fn apply(&self, changes: &Changes) -> Result<(), IndexError>;
+    /// Shows `visit` the entries whose key starts with `prefix`, in order.
+    fn scan_prefix(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError>;
+    /// Writes out what it holds in memory, as far as it ever does.
+    fn flush(&self) -> Result<(), IndexError>;
+}
+
+/// What an index holds, in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest {
+    pub(crate) entries: u64,
+    pub(crate) hash: [u8; 32],
+}
+
+/// Entries and BLAKE3 of them, in order, each key and value with its length.
+pub(crate) fn digest(index: &dyn Index) -> Result<Digest, IndexError> {
+    let (mut hasher, mut entries) = (blake3::Hasher::new(), 0);
+    index.scan_prefix(&[], &mut |key, value| {
+        entries += 1;
+        for part in [key, value] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    })?;
+    Ok(Digest { entries, hash: *hasher.finalize().as_bytes() })
+}
+
+/// An entry's value, read.
+pub(crate) fn get<T: DeserializeOwned>(index: &dyn Index, key: &[u8]) -> Result<Option<T>, IndexError> {
+    index.get(key)?.map(|value| decode(&value)).transpose()
+}
+
+/// The entries under `prefix`, with the rest of their keys.
+pub(crate) fn scan<T: DeserializeOwned>(index: &dyn Index, prefix: &[u8]) -> Result<Vec<(Vec<u8>, T)>, IndexError> {
+    let mut entries = Vec::new();
+    index.scan_prefix(prefix, &mut |key, value| {
+        entries.push((key[prefix.len()..].to_vec(), decode(value)));
+    })?;
+    entries.into_iter().map(|(key, value)| Ok((key, value?))).collect()
+}
+
+fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, IndexError> {
+    postcard::from_bytes(value).map_err(|error| IndexError::Failed(format!("a value does not read: {error}")))
+}
+
+/// Changes on their way into an index, which reads see already.
+pub(crate) struct Overlay<'a> {
+    index: &'a dyn Index,
+    changes: Changes,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(index: &'a dyn Index) -> Overlay<'a> {
+        Overlay { index, changes: Changes::new() }
+    }
+
+    /// How many entries are about to change.
+    pub(crate) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Applies what was gathered.
+    pub(crate) fn commit(self) -> Result<(), IndexError> {
+        if self.changes.is_empty() { Ok(()) } else { self.index.apply(&self.changes) }
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, IndexError> {
+        match self.changes.get(key) {
+            Some(change) => change.as_deref().map(decode).transpose(),
+            None => get(self.index, key),
+        }
+    }
+
+    fn has(&self, key: &[u8]) -> Result<bool, IndexError> {
+        match self.changes.get(key) {
+            Some(change) => Ok(change.is_some()),
+            None => Ok(self.index.get(key)?.is_some()),
+        }
+    }
+
+    fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
+        let value = postcard::to_stdvec(value).expect("every value has a postcard form");
+        self.changes.insert(key, Some(value));
+    }
+
+    fn delete_prefix(&mut self, prefix: &[u8]) -> Result<(), IndexError> {
+        let mut gone: Vec<Vec<u8>> = self.changes.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
+        self.index.scan_prefix(prefix, &mut |key, _| gone.push(key.to_vec()))?;
+        self.changes.extend(gone.into_iter().map(|key| (key, None)));
+        Ok(())
+    }
+}
+
+/// Where entries are.
+pub(crate) mod key {
+    use super::{DocumentKey, PartitionKey, TenantKey};
+
+    pub(crate) const APPLIED: &[u8] = b"s";
+    pub(crate) const CATALOG: &[u8] = b"c";
+    /// What a tenant or partition owns, by first byte.
+    pub(crate) const OWNED: [u8; 3] = *b"dmi";
+
+    pub(crate) fn catalog(sequence: u64) -> Vec<u8> {
+        [CATALOG, &sequence.to_be_bytes()].concat()
+    }
+
+    pub(crate) fn heads(partition: PartitionKey) -> Vec<u8> {
+        [b"d".as_slice(), &partition.to_bytes()].concat()
+    }
+
+    pub(crate) fn head(partition: PartitionKey, document: DocumentKey) -> Vec<u8> {
+        [b"d".as_slice(), &partition.to_bytes(), &document.0].concat()
+    }
+
+    pub(crate) fn mark(partition: PartitionKey) -> Vec<u8> {
+        [b"m".as_slice(), &partition.to_bytes()].concat()
+    }
+
+    pub(crate) fn idempotency(partition: PartitionKey, hash: &[u8; 16]) -> Vec<u8> {
+        [b"i".as_slice(), &partition.to_bytes(), hash].concat()
+    }
+
+    pub(crate) fn deleted_partition(partition: PartitionKey) -> Vec<u8> {
+        [b"x".as_slice(), &partition.to_bytes()].concat()
+    }
+
+    pub(crate) fn deleted_tenant(tenant: TenantKey) -> Vec<u8> {
+        [b"x".as_slice(), &tenant.0.to_be_bytes()].concat()
+    }
+}

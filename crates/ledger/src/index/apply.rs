@@ -1,0 +1,319 @@
+//! What a record changes in the index: the one place that says so, for writing and for replay.
+
+use ibid_core::{DocumentKey, Generation, Label, PartitionKey, Revision};
+
+use super::{IndexError, Overlay, key};
+use crate::{EarlierPut, Head, PartitionMark, Position, Record, StoredDocument, Version};
+
+/// Adds to `view` what the record at `position` changes. A record that was applied before changes nothing, and records
+/// of deleted tenants and collections change nothing but that they were seen.
+pub(crate) fn apply(
+    view: &mut Overlay<'_>,
+    sequence: u64,
+    position: Position,
+    record: &Record,
+) -> Result<(), IndexError> {
+    if view.get(key::APPLIED)?.is_some_and(|applied: u64| applied >= sequence) {
+        return Ok(());
+    }
+    match record {
+        // It speaks of the index; it is not in it.
+        Record::IndexCheckpoint { .. } => return Ok(()),
+        Record::FolderCreated { .. }
+        | Record::TenantCreated { .. }
+        | Record::KeyCreated { .. }
+        | Record::KeyRevoked { .. }
+        | Record::CollectionCreated { .. }
+        | Record::CollectionUpdated { .. } => view.put(key::catalog(sequence), &position),
+        Record::TenantDeleted { tenant, .. } => {
+            view.put(key::catalog(sequence), &position);
+            forget(view, &tenant.0.to_be_bytes())?;
+            view.put(key::deleted_tenant(*tenant), &());
+        }
+        Record::CollectionDeleted { partition, .. } => {
+            view.put(key::catalog(sequence), &position);
+            forget(view, &partition.to_bytes())?;
+            view.put(key::deleted_partition(*partition), &());
+        }
+        Record::DocumentPut { partition, document, put: stored } => {
+            if mark(view, sequence, *partition, stored.generation, 0)? {
+                put(view, *partition, *document, stored, position)?;
+            }
+        }
+        Record::DocumentChunked { partition, document, revision, first_label, chunks, .. } => {
+            let count = u32::try_from(chunks.len()).map_err(|_| IndexError::Failed("too many chunks".to_owned()))?;
+            if mark(view, sequence, *partition, Generation(0), first_label.saturating_add(count))? {
+                change_version(view, *partition, *document, *revision, |version| {
+                    version.chunked = Some(position);
+                    version.chunks = count;
+                    version.first_label = *first_label;
+                    version.embedded.clear();
+                    version.embedded_chunks = 0;
+                })?;
+            }
+        }
+        Record::DocumentEmbedded { partition, document, revision, first_ordinal, dimension, vectors, .. } => {
+            let count = vectors.len().checked_div(*dimension as usize).unwrap_or(0);
+            if mark(view, sequence, *partition, Generation(0), 0)? {
+                change_version(view, *partition, *document, *revision, |version| {
+                    let left = version.chunks - version.embedded_chunks;
+                    // A part twice, or of chunks that were replaced meanwhile, adds nothing.
+                    let follows = version.chunked.is_some() && *first_ordinal == version.embedded_chunks;
+                    if let Ok(count) = u32::try_from(count)
+                        && follows
+                        && (1..=left).contains(&count)
+                    {
+                        version.embedded.push(position);
+                        version.embedded_chunks += count;
+                    }
+                })?;
+            }
+        }
+        Record::DocumentDeleted { partition, document, revision, generation, .. } => {
+            if mark(view, sequence, *partition, *generation, 0)? {
+                let place = key::head(*partition, *document);
+                let known: Option<Head> = view.get(&place)?;
+                let revision = known.map_or(*revision, |head| head.current.revision.max(*revision));
+                let current = Version { put: None, ..version(revision, *generation, position) };
+                view.put(place, &Head { current, previous: None });
+            }
+        }
+    }
+    view.put(key::APPLIED.to_vec(), &sequence);
+    Ok(())
+}
+
+/// Notes in the partition's mark what a write used up. `false` if the partition or its tenant is deleted.
+fn mark(
+    view: &mut Overlay<'_>,
+    sequence: u64,
+    partition: PartitionKey,
+    generation: Generation,
+    next_label: Label,
+) -> Result<bool, IndexError> {
+    if view.has(&key::deleted_partition(partition))? || view.has(&key::deleted_tenant(partition.tenant))? {
+        return Ok(false);
+    }
+    let place = key::mark(partition);
+    let known: PartitionMark = view.get(&place)?.unwrap_or_default();
+    let mark = PartitionMark {
+        generation: known.generation.max(generation),
+        next_label: known.next_label.max(next_label),
+        last_sequence: sequence,
+    };
+    view.put(place, &mark);
+    Ok(true)
+}
+
+fn put(
+    view: &mut Overlay<'_>,
+    partition: PartitionKey,
+    document: DocumentKey,
+    stored: &StoredDocument,
+    position: Position,
+) -> Result<(), IndexError> {
+    let (revision, generation) = (stored.revision, stored.generation);
+    if let Some(hash) = &stored.idempotency {
+        view.put(key::idempotency(partition, hash), &EarlierPut { document, revision, generation });
+    }
+    let place = key::head(partition, document);
+    let current = version(revision, generation, position);
+    let previous = match view.get::<Head>(&place)? {
+        // Written after the revision that supersedes it.
+        Some(head) if head.current.revision >= revision => return Ok(()),
+        Some(head) if head.current.is_tombstone() => None,
+        Some(head) if head.current.is_complete() => Some(head.current),
+        Some(head) => head.previous.or(Some(head.current)),
+        None => None,
+    };
+    view.put(place, &Head { current, previous });
+    Ok(())
+}
+
+/// A version of which only the document itself is there.
+fn version(revision: Revision, generation: Generation, put: Position) -> Version {
+    Version {
+        revision,
+        generation,
+        put: Some(put),
+        chunked: None,
+        chunks: 0,
+        first_label: 0,
+        embedded: Vec::new(),
+        embedded_chunks: 0,
+    }
+}
+
+/// Changes the version of that revision, if it is still of use. Once the current one is complete, the previous one is not.
+fn change_version(
+    view: &mut Overlay<'_>,
+    partition: PartitionKey,
+    document: DocumentKey,
+    revision: Revision,
+    change: impl FnOnce(&mut Version),
+) -> Result<(), IndexError> {
+    let place = key::head(partition, document);
+    let Some(mut head) = view.get::<Head>(&place)? else { return Ok(()) };
+    let versions = std::iter::once(&mut head.current).chain(&mut head.previous);
+    let mut of_revision = versions.filter(|version| version.revision == revision && !version.is_tombstone());
+    match of_revision.next() {
+        Some(version) => change(version),
+        None => return Ok(()),
+    }
+    if head.current.is_complete() {
+        head.previous = None;
+    }
+    view.put(place, &head);
+    Ok(())
+}
+
+fn forget(view: &mut Overlay<'_>, owner: &[u8]) -> Result<(), IndexError> {
+    key::OWNED.iter().try_for_each(|first| view.delete_prefix(&[&[*first], owner].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::RangeInclusive;
+
+    use ibid_core::{CollectionKey, CollectionName, ModelId, TenantKey};
+    use proptest::prelude::*;
+
+    use super::super::{Index, MemoryIndex, digest, get};
+    use super::*;
+    use crate::record::strategy;
+
+    fn position(sequence: u64) -> Position {
+        Position { segment: 1, offset: sequence * 100, bytes: 100 }
+    }
+
+    /// Applies `records` from sequence 1 on, `batch` of them at a time.
+    fn replay(index: &dyn Index, records: &[Record], batch: usize) {
+        let numbered: Vec<(u64, &Record)> = (1..).zip(records).collect();
+        for part in numbered.chunks(batch) {
+            let mut view = Overlay::new(index);
+            for (sequence, record) in part {
+                apply(&mut view, *sequence, position(*sequence), record).unwrap();
+            }
+            view.commit().unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn replay_twice_is_replay_once_whatever_the_batches(
+            records in prop::collection::vec(strategy::record(), 0..60),
+            batch in 1..9usize,
+        ) {
+            let (once, twice) = (MemoryIndex::default(), MemoryIndex::default());
+            replay(&once, &records, 1);
+            replay(&twice, &records, batch);
+            prop_assert_eq!(digest(&once).unwrap(), digest(&twice).unwrap());
+            replay(&twice, &records, batch);
+            prop_assert_eq!(digest(&once).unwrap(), digest(&twice).unwrap());
+        }
+    }
+
+    const DOCUMENT: DocumentKey = DocumentKey([1; 16]);
+
+    fn here() -> PartitionKey {
+        PartitionKey { tenant: TenantKey(1), collection: CollectionKey(1) }
+    }
+
+    fn put(revision: u64) -> Record {
+        let put = Box::new(strategy::stored(revision, "text", Some([7; 16])));
+        Record::DocumentPut { partition: here(), document: DOCUMENT, put }
+    }
+
+    fn chunked(revision: u64, labels: std::ops::Range<u32>) -> Record {
+        Record::DocumentChunked {
+            partition: here(),
+            document: DOCUMENT,
+            revision: Revision(revision),
+            chunker: String::new(),
+            first_label: labels.start,
+            title: String::new(),
+            chunks: strategy::chunks(labels.end - labels.start),
+        }
+    }
+
+    fn embedded(revision: u64, ordinals: RangeInclusive<u32>) -> Record {
+        Record::DocumentEmbedded {
+            partition: here(),
+            document: DOCUMENT,
+            revision: Revision(revision),
+            model: ModelId::new("model").unwrap(),
+            model_revision: String::new(),
+            first_ordinal: *ordinals.start(),
+            dimension: 2,
+            vectors: vec![0.0; 2 * ordinals.count()],
+        }
+    }
+
+    fn deleted(revision: u64) -> Record {
+        let Record::DocumentPut { put, .. } = put(revision) else { panic!("a put") };
+        Record::DocumentDeleted {
+            partition: here(),
+            document: DOCUMENT,
+            id: put.id,
+            revision: Revision(revision),
+            generation: Generation(99),
+            deleted_ms: 0,
+        }
+    }
+
+    /// `expected`: revision, chunks with a vector of chunks, of the current version and of the one before.
+    #[track_caller]
+    fn check(records: &[Record], expected: &[(u64, u32, u32)]) {
+        let index = MemoryIndex::default();
+        replay(&index, records, 1);
+        let head: Head = get(&index, &key::head(here(), DOCUMENT)).unwrap().unwrap();
+        let versions = std::iter::once(head.current).chain(head.previous);
+        let found: Vec<_> = versions.map(|one| (one.revision.0, one.embedded_chunks, one.chunks)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_old_revision_is_kept_until_the_new_one_is_complete() {
+        let complete = [put(1), chunked(1, 0..3), embedded(1, 0..=1), embedded(1, 2..=2)];
+        check(&complete, &[(1, 3, 3)]);
+        let replaced = [&complete[..], &[put(2)]].concat();
+        check(&replaced, &[(2, 0, 0), (1, 3, 3)]);
+        let cut = [&replaced[..], &[chunked(2, 3..5), embedded(2, 0..=0)]].concat();
+        check(&cut, &[(2, 1, 2), (1, 3, 3)]);
+        check(&[&cut[..], &[embedded(2, 1..=1)]].concat(), &[(2, 2, 2)]);
+        // An incomplete one in between is not worth keeping; a complete one is.
+        check(&[&cut[..], &[put(3)]].concat(), &[(3, 0, 0), (1, 3, 3)]);
+        check(&[&replaced[..], &[deleted(3)]].concat(), &[(3, 0, 0)]);
+        check(&[&replaced[..], &[deleted(3), put(4)]].concat(), &[(4, 0, 0)]);
+    }
+
+    #[test]
+    fn a_part_that_does_not_follow_adds_nothing() {
+        let start = [put(2), chunked(2, 0..2)];
+        for stray in [embedded(2, 1..=1), embedded(1, 0..=0), embedded(2, 0..=2), chunked(1, 0..3), put(1)] {
+            check(&[&start[..], &[stray]].concat(), &[(2, 0, 2)]);
+        }
+        check(&[&start[..], &[embedded(2, 0..=0), embedded(2, 0..=0)]].concat(), &[(2, 1, 2)]);
+        // Cut again, its vectors are to be made again.
+        check(&[&start[..], &[embedded(2, 0..=0), chunked(2, 2..5)]].concat(), &[(2, 0, 3)]);
+    }
+
+    #[test]
+    fn a_mark_only_rises_and_a_deleted_collection_stays_deleted() {
+        let index = MemoryIndex::default();
+        let name = CollectionName::new("docs").unwrap();
+        let end = Record::CollectionDeleted { partition: here(), name, incarnation: 0 };
+        let records = [put(3), chunked(3, 4..9), put(4), chunked(4, 0..1), end, put(5), chunked(5, 9..10)];
+        replay(&index, &records[..4], 4);
+        let mark: PartitionMark = get(&index, &key::mark(here())).unwrap().unwrap();
+        let expected = PartitionMark { generation: Generation(14), next_label: 9, last_sequence: 4 };
+        assert_eq!(mark, expected);
+        let earlier: EarlierPut = get(&index, &key::idempotency(here(), &[7; 16])).unwrap().unwrap();
+        assert_eq!((earlier.document, earlier.revision), (DOCUMENT, Revision(4)));
+
+        replay(&index, &records, 7);
+        for gone in [key::mark(here()), key::head(here(), DOCUMENT), key::idempotency(here(), &[7; 16])] {
+            assert_eq!(index.get(&gone).unwrap(), None);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The ledger: append, read, and ask the index.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ibid_core::{DocumentKey, PartitionKey};
+use ibid_runtime::{Clock, Disk, Random};
+
+use crate::batch::Queue;
+use crate::commit::Committer;
+use crate::frame::Body;
+use crate::index::{self, Index, IndexError, key};
+use crate::log::Log;
+use crate::replay::{self, Kept, SledPlace};
+use crate::segment::Bodies;
+use crate::{
+    Damaged, EarlierPut, Head, IndexKind, IndexState, LedgerError, PartitionMark, Pending, Position, Record, Stats,
+};
+
+/// Limits. Nothing here changes what is written.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// A segment is not made longer than this, in bytes, unless one group alone is.
+    pub segment_bytes_max: u64,
+    /// Bytes of records that may wait; one more is refused. Where nothing waits, a record of any size is accepted.
+    pub queue_bytes_max: u64,
+    /// How long sled may take to open before the index is kept in memory instead.
+    pub index_open_max: Duration,
+    /// Memory for sled's cache, in bytes.
+    pub index_cache_bytes: u64,
+}
+
+/// What opening found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The folder was new.
+    pub created: bool,
+    /// Records in the log.
+    pub records: u64,
+    /// Bytes of unacknowledged writes that were cut from the log's end.
+    pub torn_bytes: u64,
+    /// What is lost. Where sled was found whole, bodies were not read: those are verified when they are.
+    pub damaged: Vec<Damaged>,
+    /// The index was filled from the log: always in memory; in sled, when it did not match.
+    pub index_rebuilt: bool,
+}
+
+/// The durable truth: records in order, and the index over them. One at a time may be open on a folder: see
+/// [`crate::lock_folder`].
+#[derive(Debug)]
+pub struct Ledger {
+    log: Arc<Log>,
+    secret: Secret,
+    queue: Arc<Queue>,
+    kept: Arc<RwLock<Kept>>,
+    stats: Arc<Mutex<Stats>>,
+    thread: Mutex<Option<JoinHandle<Result<(), LedgerError>>>>,
+}
+
+struct Secret([u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in `folder`, or makes one: the log in `log/`, the index in `index/`. Torn writes are cut, damage
+    /// is reported and stepped over, and what is then served is durable.
+    ///
+    /// # Errors
+    /// The disk; [`LedgerError::Newer`]; [`LedgerError::NoSecret`].
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        config: Config,
+        kind: IndexKind,
+        clock: &dyn Clock,
+        random: &dyn Random,
+    ) -> Result<(Ledger, Report), LedgerError> {
+        let mut opened = Log::open(Arc::clone(&disk), folder.join("log"), config.segment_bytes_max, || {
+            let mut secret = [0; 32];
+            random.fill(b"folder", &mut secret);
+            secret
+        })?;
+        let created = opened.writer.sequence() == 0;
+        if created {
+            let first = Record::FolderCreated { secret: opened.secret, created_ms: clock.unix_ms() };
+            opened.writer.write(&[&Body::of(&first)?])?;
+        }
+        let place = SledPlace {
+            disk: &*disk,
+            path: folder.join("index"),
+            cache_bytes: config.index_cache_bytes,
+            open_max: config.index_open_max,
+        };
+        let (kept, index_rebuilt, walked) = replay::settle(&opened, kind, &place)?;
+        let report = Report {
+            created,
+            records: walked.records,
+            torn_bytes: opened.torn_bytes,
+            damaged: walked.damaged,
+            index_rebuilt,
+        };
+        // An index that was filled anew need not be what that checkpoint vouches for: records may have been damaged since.
+        let checkpoint = (opened.checkpoint.is_some() && !index_rebuilt).then(|| opened.writer.sequence());
+        let queue = Arc::new(Queue::new(config.queue_bytes_max));
+        let kept = Arc::new(RwLock::new(kept));
+        let stats = Arc::new(Mutex::new(opened.writer.stats()));
+        let committer = Committer {
+            writer: opened.writer,
+            log: Arc::clone(&opened.log),
+            queue: Arc::clone(&queue),
+            kept: Arc::clone(&kept),
+            stats: Arc::clone(&stats),
+            checkpoint,
+        };
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || committer.run());
+        let thread = thread.map_err(|source| LedgerError::Thread { source: Arc::new(source) })?;
+        let secret = Secret(opened.secret);
+        let thread = Mutex::new(Some(thread));
+        Ok((Ledger { log: opened.log, secret, queue, kept, stats, thread }, report))
+    }
+
+    /// What the folder's internal keys are derived with.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret.0
+    }
+
+    /// Appends `record`: durable and indexed once the answer is there. Records are ordered as they are appended. The record
+    /// is written whether or not anybody waits for the answer.
+    ///
+    /// # Errors
+    /// The answer is [`LedgerError::TooLarge`], [`LedgerError::Overloaded`] (try later), [`LedgerError::Full`] (nothing was
+    /// kept), [`LedgerError::Write`] (open the ledger again to learn whether the record is there),
+    /// [`LedgerError::Poisoned`] or [`LedgerError::Closed`].
+    pub fn append(&self, record: Record) -> Pending {
+        self.queue.push(record)
+    }
+
+    /// The record at `position`, its checksums verified.
+    ///
+    /// # Errors
+    /// [`LedgerError::Corrupt`], [`LedgerError::Read`].
+    pub fn read(&self, position: Position) -> Result<Record, LedgerError> {
+        Ok(self.log.read(position)?.1)
+    }
+
+    /// Shows `visit` every record from sequence `from` on, in order, until it breaks off. Returns what is damaged on the
+    /// way: those records are left out. Records appended after the call may be left out too.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`], [`LedgerError::Newer`].
+    pub fn scan(
+        &self,
+        from: u64,
+        visit: &mut dyn FnMut(u64, Position, Record) -> ControlFlow<()>,
+    ) -> Result<Vec<Damaged>, LedgerError> {
+        let mut unreadable = Vec::new();
+        let mut damaged = self.log.scan(from, Bodies::Verify, &mut |seen| {
+            Ok(match Record::decode(seen.body) {
+                Some(record) => visit(seen.header.sequence, seen.position, record),
+                None => {
+                    unreadable.push(seen.damaged());
+                    ControlFlow::Continue(())
+                }
+            })
+        })?;
+        damaged.append(&mut unreadable);
+        Ok(damaged)
+    }
+
+    /// The records that say which tenants, keys and collections there are, in order; [`Record::FolderCreated`] is the first.
+    /// A damaged one is left out, and logged: the rest is served.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`], [`LedgerError::Read`].
+    pub fn catalog(&self) -> Result<Vec<Record>, LedgerError> {
+        let places = self.indexed(|index| index::scan::<Position>(index, key::CATALOG))?;
+        let mut records = Vec::with_capacity(places.len());
+        for (_, position) in places {
+            match self.log.read(position) {
+                Ok((_, record)) => records.push(record),
+                Err(error @ LedgerError::Corrupt { .. }) => tracing::error!(%error, "a catalog record is lost"),
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(records)
+    }
+
+    /// The documents of a partition, deleted ones too, by key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`]
+    pub fn heads(&self, partition: PartitionKey) -> Result<Vec<(DocumentKey, Head)>, LedgerError> {
+        self.indexed(|index| {
+            let entries = index::scan::<Head>(index, &key::heads(partition))?;
+            entries.into_iter().map(|(rest, head)| Ok((document_key(&rest)?, head))).collect()
+        })
+    }
+
+    /// One document; `None` if there never was one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`]
+    pub fn head(&self, partition: PartitionKey, document: DocumentKey) -> Result<Option<Head>, LedgerError> {
+        self.indexed(|index| index::get(index, &key::head(partition, document)))
+    }
+
+    /// What the partition has used up; zeros before its first write, and after its deletion.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`]
+    pub fn mark(&self, partition: PartitionKey) -> Result<PartitionMark, LedgerError> {
+        Ok(self.indexed(|index| index::get(index, &key::mark(partition)))?.unwrap_or_default())
+    }
+
+    /// The write that an idempotency key stands for in this partition; `None` if it was never used.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`]
+    pub fn idempotent(&self, partition: PartitionKey, hash: [u8; 16]) -> Result<Option<EarlierPut>, LedgerError> {
+        self.indexed(|index| index::get(index, &key::idempotency(partition, &hash)))
+    }
+
+    /// How the index is doing.
+    pub fn index_state(&self) -> IndexState {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).state.clone()
+    }
+
+    /// What the ledger has done since it was opened.
+    pub fn stats(&self) -> Stats {
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what waits, then a last record that vouches for the index. Nothing is accepted afterwards; reading goes on.
+    /// Dropping the ledger closes it too.
+    ///
+    /// # Errors
+    /// The last record could not be written; the others were answered for on their own.
+    pub fn close(&self) -> Result<(), LedgerError> {
+        self.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A thread that panicked has lost the log's end from sight.
+        thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(LedgerError::Poisoned)))
+    }
+
+    /// Asks the index. One that fails is replaced, and answers again once that is done.
+    fn indexed<T>(&self, ask: impl FnOnce(&dyn Index) -> Result<T, IndexError>) -> Result<T, LedgerError> {
+        let index = self.kept.read().unwrap_or_else(PoisonError::into_inner).index.clone();
+        let answer = match index {
+            Some(index) => ask(&*index),
+            None => Err(IndexError::Failed("the index is not there".to_owned())),
+        };
+        answer.map_err(|error| {
+            self.queue.reindex(error.to_string());
+            replay::failed(error)
+        })
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the ledger did not close");
+        }
+    }
+}
+
+fn document_key(rest: &[u8]) -> Result<DocumentKey, IndexError> {
+    let bytes = rest.try_into().map_err(|_| IndexError::Failed("a key of another length".to_owned()))?;
+    Ok(DocumentKey(bytes))
+}
+
+#[cfg(test)]
+mod tests;

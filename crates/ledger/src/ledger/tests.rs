@@ -1,0 +1,540 @@
+//! The ledger against failing disks, damaged files and a failing index.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ibid_core::{CollectionKey, KeyId, ModelId, Revision, TenantKey};
+use ibid_runtime::{Fault, ManualClock, MemoryDisk, RealDisk, SeededRandom};
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::{FolderId, RecordHeader, SegmentHeader};
+use crate::index::{Changes, digest};
+use crate::log::{Opened, Writer};
+use crate::record::strategy;
+use crate::{Committed, RecordKind};
+
+const FOLDER: &str = "data";
+
+fn config() -> Config {
+    Config {
+        // Three or four records, so that segments end often.
+        segment_bytes_max: 1500,
+        queue_bytes_max: 1 << 20,
+        index_open_max: Duration::from_secs(30),
+        index_cache_bytes: 1 << 20,
+    }
+}
+
+fn try_open(disk: &MemoryDisk) -> Result<(Ledger, Report), LedgerError> {
+    let (disk, clock, random) = (Arc::new(disk.clone()), ManualClock::at(7), SeededRandom::new(1));
+    Ledger::open(disk, Path::new(FOLDER), config(), IndexKind::Memory, &clock, &random)
+}
+
+/// Opens, whatever faults are still planned: each strikes once.
+fn open(disk: &MemoryDisk) -> (Ledger, Report) {
+    (0..20).find_map(|_| try_open(disk).ok()).expect("opens once every fault is spent")
+}
+
+fn open_real(folder: &Path, kind: IndexKind) -> (Ledger, Report) {
+    let (clock, random) = (ManualClock::at(7), SeededRandom::new(1));
+    Ledger::open(Arc::new(RealDisk), folder, config(), kind, &clock, &random).unwrap()
+}
+
+fn open_log(disk: &MemoryDisk) -> Result<Opened, LedgerError> {
+    Log::open(Arc::new(disk.clone()), Path::new(FOLDER).join("log"), config().segment_bytes_max, || [3; 32])
+}
+
+/// One group, written and synced.
+fn write(writer: &mut Writer, group: &[Record]) -> Vec<Committed> {
+    let bodies: Vec<Body> = group.iter().map(|record| Body::of(record).unwrap()).collect();
+    writer.write(&bodies.iter().collect::<Vec<_>>()).unwrap()
+}
+
+fn scanned(log: &Log) -> BTreeMap<u64, Record> {
+    let mut records = BTreeMap::new();
+    let visit = &mut |seen: crate::log::Seen<'_>| {
+        records.extend(Record::decode(seen.body).map(|record| (seen.header.sequence, record)));
+        Ok(ControlFlow::Continue(()))
+    };
+    log.scan(1, Bodies::Verify, visit).unwrap();
+    records
+}
+
+/// What the ledger holds, without what it writes for itself.
+fn held(ledger: &Ledger) -> Vec<Record> {
+    let own = [RecordKind::FolderCreated, RecordKind::IndexCheckpoint];
+    scanned(&ledger.log).into_values().filter(|record| !own.contains(&record.kind())).collect()
+}
+
+fn partition() -> PartitionKey {
+    PartitionKey { tenant: TenantKey(1), collection: CollectionKey(1) }
+}
+
+fn document(number: u32) -> DocumentKey {
+    let mut key = [0; 16];
+    key[..4].copy_from_slice(&number.to_be_bytes());
+    DocumentKey(key)
+}
+
+fn put(number: u32, text: &str) -> Record {
+    let put = Box::new(strategy::stored(1, text, None));
+    Record::DocumentPut { partition: partition(), document: document(number), put }
+}
+
+/// The index that was kept while writing is the one that the log gives.
+fn assert_index_follows(ledger: &Ledger) {
+    let (fresh, _) = replay::fall_back(&ledger.log, "compare".to_owned()).unwrap();
+    let kept = ledger.kept.read().unwrap().index.clone().unwrap();
+    assert_eq!(digest(&*kept).unwrap(), digest(&*fresh.index.unwrap()).unwrap());
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(Record),
+    Settle,
+    PowerCut,
+    Reopen,
+    Inject(Fault),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => strategy::document_record().prop_map(Step::Append),
+        3 => Just(Step::Settle),
+        1 => Just(Step::PowerCut),
+        1 => Just(Step::Reopen),
+        1 => (0..3u32).prop_map(|after| Step::Inject(Fault::SyncFails(after))),
+        1 => (0..3u32).prop_map(|after| Step::Inject(Fault::WriteTorn(after))),
+        1 => (0..3u32).prop_map(|after| Step::Inject(Fault::DiskFull(after))),
+    ]
+}
+
+/// A ledger, and what it must hold.
+struct Run {
+    disk: MemoryDisk,
+    ledger: Ledger,
+    /// What the last open found, and what was acknowledged since.
+    durable: Vec<Record>,
+    /// Where some of it stands.
+    positions: Vec<(usize, Position)>,
+    waiting: Vec<(Record, Pending)>,
+    /// Failed in a way that leaves it open whether they are there; in order, after everything acknowledged.
+    unknown: Vec<Record>,
+}
+
+impl Run {
+    fn new() -> Run {
+        let disk = MemoryDisk::new();
+        let (ledger, report) = open(&disk);
+        assert!(report.created);
+        Run { disk, ledger, durable: Vec::new(), positions: Vec::new(), waiting: Vec::new(), unknown: Vec::new() }
+    }
+
+    fn settle(&mut self) {
+        for (record, pending) in self.waiting.drain(..) {
+            match pending.wait() {
+                Ok(committed) => {
+                    assert!(self.unknown.is_empty(), "acknowledged after a failed write");
+                    self.durable.push(record);
+                    self.positions.push((self.durable.len() - 1, committed.position));
+                }
+                Err(LedgerError::Write { .. }) => self.unknown.push(record),
+                Err(LedgerError::Full | LedgerError::Poisoned) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.settle();
+        self.ledger.close().ok();
+        let (ledger, report) = open(&self.disk);
+        self.ledger = ledger;
+        assert_eq!((report.damaged, report.created), (Vec::new(), false));
+        let found = held(&self.ledger);
+        let all = [&self.durable[..], &self.unknown[..]].concat();
+        assert!(found.len() >= self.durable.len(), "{} of {} acknowledged", found.len(), self.durable.len());
+        assert!(all.starts_with(&found), "what survives is the first few of what was appended");
+        self.durable = found;
+        self.unknown.clear();
+        for (place, position) in &self.positions {
+            assert!(self.ledger.read(*position).is_ok_and(|read| read == self.durable[*place]));
+        }
+        assert_index_follows(&self.ledger);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_was_acknowledged_survives_and_nothing_is_half_there(steps in prop::collection::vec(step(), 0..80)) {
+        let mut run = Run::new();
+        for step in steps {
+            match step {
+                Step::Append(record) => {
+                    let pending = run.ledger.append(record.clone());
+                    run.waiting.push((record, pending));
+                }
+                Step::Settle => {
+                    run.settle();
+                    assert_index_follows(&run.ledger);
+                }
+                Step::PowerCut => {
+                    run.disk.power_cut();
+                    run.reopen();
+                }
+                Step::Reopen => run.reopen(),
+                Step::Inject(fault) => run.disk.inject(fault),
+            }
+        }
+        run.reopen();
+        run.disk.power_cut();
+        run.reopen();
+    }
+}
+
+/// Puts `bytes` over a file of the log, as a failing disk would.
+fn overwrite(disk: &MemoryDisk, path: &Path, offset: u64, bytes: &[u8]) {
+    let file = disk.open(path).unwrap();
+    file.write_at(offset, bytes).unwrap();
+    file.sync().unwrap();
+}
+
+fn segments(disk: &MemoryDisk) -> Vec<PathBuf> {
+    let dir = Path::new(FOLDER).join("log");
+    disk.list(&dir).unwrap().into_iter().map(|name| dir.join(name)).collect()
+}
+
+/// A log of `groups`, with what it holds and where.
+fn written(groups: &[Vec<Record>]) -> (MemoryDisk, BTreeMap<u64, Record>, Vec<Committed>) {
+    let disk = MemoryDisk::new();
+    let mut opened = open_log(&disk).unwrap();
+    let first = Record::FolderCreated { secret: opened.secret, created_ms: 0 };
+    let mut committed = write(&mut opened.writer, &[first]);
+    for group in groups {
+        committed.extend(write(&mut opened.writer, group));
+    }
+    (disk, scanned(&opened.log), committed)
+}
+
+fn groups() -> impl Strategy<Value = Vec<Vec<Record>>> {
+    prop::collection::vec(prop::collection::vec(strategy::record(), 1..4), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// The last group's sectors reach the platter in any order, or not at all, and the file is as long as it likes.
+    #[test]
+    fn a_group_that_was_never_synced_leaves_its_first_records_or_none(
+        groups in groups(),
+        last in prop::collection::vec(strategy::record(), 1..8),
+        sectors in prop::collection::vec(any::<bool>(), 1..16),
+        lost_bytes in 0..2000u64,
+    ) {
+        let mut all = groups;
+        let (_, acknowledged, _) = written(&all);
+        all.push(last);
+        let (disk, whole, _) = written(&all);
+        let path = segments(&disk).pop().unwrap();
+        let bytes = disk.read(&path).unwrap();
+        // Where the last group starts: in this file, after what the others left, or right behind the header.
+        let before = {
+            let (disk, ..) = written(&all[..all.len() - 1]);
+            if segments(&disk).contains(&path) { disk.read(&path).unwrap().len() } else { 0 }
+        };
+        let len = (bytes.len() as u64).saturating_sub(lost_bytes).max(before as u64);
+        disk.open(&path).unwrap().truncate(len).unwrap();
+        for (sector, on_platter) in (before..usize::try_from(len).unwrap()).step_by(64).zip(sectors.iter().cycle()) {
+            if !on_platter {
+                let end = (sector + 64).min(usize::try_from(len).unwrap());
+                overwrite(&disk, &path, sector as u64, &vec![0; end - sector]);
+            }
+        }
+        let opened = open_log(&disk).unwrap();
+        let found = scanned(&opened.log);
+        prop_assert!(found.len() >= acknowledged.len());
+        prop_assert!(whole.iter().take(found.len()).eq(found.iter()));
+        prop_assert_eq!(opened.log.scan(1, Bodies::Verify, &mut |_| Ok(ControlFlow::Continue(()))).unwrap(), vec![]);
+    }
+
+    #[test]
+    fn one_changed_byte_costs_one_record_at_most_and_is_reported(
+        groups in groups(),
+        file in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (disk, whole, committed) = written(&groups);
+        let paths = segments(&disk);
+        let path = file.get(&paths);
+        disk.flip(path, at.index(disk.read(path).unwrap().len())).unwrap();
+        let opened = open_log(&disk).unwrap();
+        let mut found = scanned(&opened.log);
+        let damaged = opened.log.scan(1, Bodies::Verify, &mut |_| Ok(ControlFlow::Continue(()))).unwrap();
+        found.retain(|sequence, record| {
+            assert!(whole.get(sequence) == Some(record), "record {sequence} is not what was written");
+            true
+        });
+        // Damage to the last group cannot be told from one that was never synced.
+        let last_group = groups.last().unwrap().len();
+        prop_assert!(found.len() + 1 >= whole.len() || found.len() + last_group >= whole.len());
+        prop_assert!(!damaged.is_empty() || opened.torn_bytes > 0);
+        for (record, committed) in whole.values().zip(&committed) {
+            match opened.log.read(committed.position) {
+                Ok((sequence, read)) => prop_assert!(sequence == committed.sequence && read == *record),
+                Err(error) => prop_assert!(matches!(error, LedgerError::Corrupt { .. }), "{error:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_are_never_a_record_and_never_a_panic(
+        groups in groups(),
+        file in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(),
+        junk in prop::collection::vec(any::<u8>(), 1..400),
+        appended in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let (disk, whole, _) = written(&groups);
+        let paths = segments(&disk);
+        let last = paths.last().unwrap();
+        overwrite(&disk, last, disk.read(last).unwrap().len() as u64, &appended);
+        let opened = open_log(&disk).unwrap();
+        prop_assert!(scanned(&opened.log) == whole);
+        prop_assert_eq!(opened.torn_bytes, appended.len() as u64);
+
+        let path = file.get(&paths);
+        overwrite(&disk, path, at.index(disk.read(path).unwrap().len()) as u64, &junk);
+        match open_log(&disk) {
+            Ok(opened) => {
+                let found = scanned(&opened.log);
+                prop_assert!(found.iter().all(|(sequence, record)| whole.get(sequence) == Some(record)));
+            }
+            // Both copies of the secret were in the only segment.
+            Err(error) => prop_assert!(matches!(error, LedgerError::NoSecret) && paths.len() == 1, "{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_client_stored_does_not_pass_for_a_record() {
+    let forge = |secret: [u8; 32]| {
+        let body = Body::of(&Record::KeyRevoked { id: KeyId(666), revoked_ms: 0 }).unwrap();
+        let frame = body.header(2, 1).encode(FolderId::of(&secret)).0;
+        let mut bytes = [&frame[..], body.bytes()].concat();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let vectors = bytes.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad)).collect();
+        Record::DocumentEmbedded {
+            partition: partition(),
+            document: document(1),
+            revision: Revision(1),
+            model: ModelId::new("m").unwrap(),
+            model_revision: String::new(),
+            first_ordinal: 0,
+            dimension: 1,
+            vectors,
+        }
+    };
+    // Only who knows the folder's secret, [3; 32], could do it.
+    for (secret, forged) in [([4; 32], false), ([3; 32], true)] {
+        let (disk, _, committed) = written(&[vec![forge(secret)], vec![put(1, "after")]]);
+        overwrite(&disk, &segments(&disk)[0], committed[1].position.offset + 20, b"damage");
+        let found = scanned(&open_log(&disk).unwrap().log);
+        assert_eq!(found.values().any(|record| record.kind() == RecordKind::KeyRevoked), forged);
+        assert!(found.contains_key(&3));
+    }
+}
+
+#[test]
+fn a_missing_segment_and_one_without_header_cost_no_more_than_they_held() {
+    let groups: Vec<Vec<Record>> = (0..30).map(|number| vec![put(number, "text")]).collect();
+    let (disk, whole, committed) = written(&groups);
+    let paths = segments(&disk);
+    assert!(paths.len() > 4);
+    disk.remove(&paths[1]).unwrap();
+    overwrite(&disk, &paths[2], 0, &[0; SegmentHeader::BYTES]);
+    let (ledger, report) = open(&disk);
+    let lost: Vec<u64> = committed.iter().filter(|one| one.position.segment == 2).map(|one| one.sequence).collect();
+    let found = scanned(&ledger.log);
+    assert_eq!(whole.keys().filter(|sequence| !found.contains_key(sequence)).copied().collect::<Vec<_>>(), lost);
+    assert_eq!(report.damaged.first().map(|damaged| damaged.sequence), Some(lost[0]));
+    assert_eq!(report.records + lost.len() as u64, whole.len() as u64);
+
+    let mut from = Vec::new();
+    ledger
+        .scan(20, &mut |sequence, _, _| {
+            from.push(sequence);
+            if sequence == 24 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    assert_eq!(from, [20, 21, 22, 23, 24]);
+}
+
+#[test]
+fn a_failed_sync_ends_writing_and_not_reading() {
+    let disk = MemoryDisk::new();
+    let (ledger, _) = open(&disk);
+    let kept = ledger.append(put(1, "kept")).wait().unwrap();
+    disk.inject(Fault::SyncFails(0));
+    assert!(matches!(ledger.append(put(2, "lost?")).wait(), Err(LedgerError::Write { .. })));
+    assert!(matches!(ledger.append(put(3, "refused")).wait(), Err(LedgerError::Poisoned)));
+    assert!(ledger.read(kept.position).unwrap() == put(1, "kept"));
+    assert!(ledger.head(partition(), document(1)).unwrap().is_some());
+    assert!(ledger.head(partition(), document(2)).unwrap().is_none());
+    drop(ledger);
+    let (ledger, _) = open(&disk);
+    ledger.append(put(4, "again")).wait().unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_until_there_is_room() {
+    let disk = MemoryDisk::new();
+    let (ledger, _) = open(&disk);
+    for round in 0..12 {
+        disk.inject(Fault::DiskFull(0));
+        assert!(matches!(ledger.append(put(round, "no room")).wait(), Err(LedgerError::Full)));
+        ledger.append(put(round, "room again")).wait().unwrap();
+    }
+    drop(ledger);
+    assert_eq!(open(&disk).1.records, 1 + 12 + 1, "the first, ours, and the last");
+}
+
+#[test]
+fn after_close_nothing_is_accepted_and_closing_again_writes_nothing() {
+    let disk = MemoryDisk::new();
+    let (ledger, _) = open(&disk);
+    let waiting: Vec<Pending> = (0..20).map(|number| ledger.append(put(number, "text"))).collect();
+    ledger.close().unwrap();
+    assert!(waiting.into_iter().all(|pending| pending.wait().is_ok()), "what waited was written");
+    assert!(matches!(ledger.append(put(1, "late")).wait(), Err(LedgerError::Closed)));
+    ledger.close().unwrap();
+    assert_eq!(ledger.heads(partition()).unwrap().len(), 20);
+    assert!(
+        matches!(ledger.catalog().unwrap()[..], [Record::FolderCreated { secret, .. }] if secret == *ledger.secret())
+    );
+}
+
+#[test]
+fn many_writers_share_a_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, _) = open_real(folder.path(), IndexKind::Memory);
+    let waiting: Vec<Pending> = (0..500).map(|number| ledger.append(put(number, "text"))).collect();
+    let sequences: Vec<u64> = waiting.into_iter().map(|pending| pending.wait().unwrap().sequence).collect();
+    assert!(sequences.is_sorted_by(|a, b| a < b));
+    let stats = ledger.stats();
+    assert_eq!(stats.records, 501);
+    assert!(stats.syncs == stats.groups && stats.syncs < 250, "{stats:?}");
+}
+
+#[derive(Debug)]
+struct FailingIndex;
+
+impl Index for FailingIndex {
+    fn get(&self, _: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        Err(IndexError::Failed("injected".to_owned()))
+    }
+    fn apply(&self, _: &Changes) -> Result<(), IndexError> {
+        Err(IndexError::Failed("injected".to_owned()))
+    }
+    fn scan_prefix(&self, _: &[u8], _: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), IndexError> {
+        Err(IndexError::Failed("injected".to_owned()))
+    }
+    fn flush(&self) -> Result<(), IndexError> {
+        Err(IndexError::Failed("injected".to_owned()))
+    }
+}
+
+#[test]
+fn an_index_that_fails_is_replaced_whether_a_writer_or_a_reader_finds_out() {
+    let disk = MemoryDisk::new();
+    for reader_first in [false, true] {
+        let (ledger, _) = open(&disk);
+        ledger.append(put(1, "one")).wait().unwrap();
+        ledger.kept.write().unwrap().index = Some(Arc::new(FailingIndex));
+        if reader_first {
+            assert!(matches!(ledger.head(partition(), document(1)), Err(LedgerError::Index { .. })));
+        }
+        ledger.append(put(2, "two")).wait().unwrap();
+        assert!(matches!(ledger.index_state(), IndexState::Fallback { .. }));
+        assert_eq!(ledger.heads(partition()).unwrap().len(), 2);
+        assert_index_follows(&ledger);
+    }
+}
+
+/// Copies a folder as a backup that knows nothing of us would.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn sled_is_believed_after_a_clean_close_and_never_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("live");
+    let (ledger, report) = open_real(&live, IndexKind::Sled);
+    assert!(report.created && report.index_rebuilt);
+    let waiting: Vec<Pending> = (0..200).map(|number| ledger.append(put(number, "text"))).collect();
+    assert!(waiting.into_iter().all(|pending| pending.wait().is_ok()));
+    let heads = ledger.heads(partition()).unwrap();
+    assert_eq!((heads.len(), ledger.index_state()), (200, IndexState::Kept(IndexKind::Sled)));
+    assert_index_follows(&ledger);
+    // As a kill leaves it: no checkpoint.
+    copy(&live, &folder.path().join("killed"));
+    drop(ledger);
+    copy(&live, &folder.path().join("damaged"));
+    copy(&live, &folder.path().join("edited"));
+
+    let check = |name: &str, rebuilt: bool| {
+        let (ledger, report) = open_real(&folder.path().join(name), IndexKind::Sled);
+        assert_eq!((report.index_rebuilt, report.damaged), (rebuilt, vec![]), "{name}");
+        assert_eq!(ledger.index_state(), IndexState::Kept(IndexKind::Sled), "{name}");
+        assert!(ledger.heads(partition()).unwrap() == heads, "{name}");
+        assert_eq!(ledger.catalog().unwrap().len(), 1, "{name}");
+    };
+    check("live", false);
+    check("live", false);
+    check("killed", true);
+    check("killed", false);
+
+    let db = folder.path().join("damaged/index/db");
+    let mut bytes = std::fs::read(&db).unwrap();
+    bytes.iter_mut().filter(|byte| **byte != 0).step_by(97).for_each(|byte| *byte ^= 0x20);
+    std::fs::write(&db, bytes).unwrap();
+    check("damaged", true);
+    check("damaged", false);
+
+    // What sled itself finds nothing wrong with.
+    let db = sled::open(folder.path().join("edited/index")).unwrap();
+    db.insert(key::mark(partition()), [0, 0, 0].as_slice()).unwrap();
+    drop(db);
+    check("edited", true);
+
+    let hurried = Config { index_open_max: Duration::ZERO, ..config() };
+    let (disk, clock, random) = (Arc::new(RealDisk), ManualClock::at(7), SeededRandom::new(1));
+    let (ledger, _) = Ledger::open(disk, &live, hurried, IndexKind::Sled, &clock, &random).unwrap();
+    assert!(matches!(ledger.index_state(), IndexState::Fallback { .. }));
+    assert!(ledger.heads(partition()).unwrap() == heads);
+}
+
+#[test]
+fn a_log_of_a_later_format_is_refused_untouched() {
+    let (disk, ..) = written(&[vec![put(1, "one")]]);
+    let path = segments(&disk).remove(0);
+    let mut bytes = disk.read(&path).unwrap();
+    let last = bytes.len() - RecordHeader::BYTES - Body::of(&put(1, "one")).unwrap().bytes().len();
+    bytes[last + 4] = 2;
+    let checksum = crc32fast::hash(&bytes[last..last + 72]);
+    bytes[last + 72..last + 76].copy_from_slice(&checksum.to_le_bytes());
+    overwrite(&disk, &path, 0, &bytes);
+    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 2, supported: 1 })));
+    assert!(disk.read(&path).unwrap() == bytes);
+}

@@ -1,0 +1,163 @@
+//! Random records over few documents, so that they meet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ibid_core::{BlockKind, CollectionKey, Language, Reader, Scope, Scopes, Span, Trust, Value, ValueType};
+use proptest::prelude::*;
+
+use super::*;
+
+pub(crate) fn partition() -> impl Strategy<Value = PartitionKey> {
+    (1..3u64, 1..3u64).prop_map(|(tenant, collection)| PartitionKey {
+        tenant: TenantKey(tenant),
+        collection: CollectionKey(collection),
+    })
+}
+
+pub(crate) fn document() -> impl Strategy<Value = DocumentKey> {
+    (1..3u8).prop_map(|number| DocumentKey([number; 16]))
+}
+
+/// A whole document, ready for [`Record::DocumentPut`].
+pub(crate) fn stored(revision: u64, text: &str, idempotency: Option<[u8; 16]>) -> StoredDocument {
+    StoredDocument {
+        id: DocumentId::new("guide/ü.md").unwrap(),
+        revision: Revision(revision),
+        generation: Generation(revision + 10),
+        created_ms: 1,
+        media_type: MediaType::Markdown,
+        title: format!("title of {text}"),
+        source_uri: String::new(),
+        metadata: Metadata::from([("year".to_owned(), Value::Float(0.5))]),
+        readers: Readers::of(["staff".to_owned()]),
+        content_hash: [9; 32],
+        idempotency,
+        ready: vec![ReadyChunk { span: Span::of("chunk", 0..5).unwrap(), vector: vec![0.25; 2] }],
+        text: Compressed::pack(text).unwrap(),
+    }
+}
+
+pub(crate) fn chunks(count: u32) -> Vec<StoredChunk> {
+    let partition = PartitionKey { tenant: TenantKey(1), collection: CollectionKey(1) };
+    let chunk = Chunk {
+        span: Span::of("chunk", 0..5).unwrap(),
+        heading_path: vec!["Heading".to_owned()],
+        kind: BlockKind::Paragraph,
+        tokens: 3,
+    };
+    let stored = |occurrence| StoredChunk {
+        chunk: chunk.clone(),
+        id: ChunkId::of(partition, DocumentKey([1; 16]), "chunk", occurrence),
+        input_hash: [4; 16],
+    };
+    (0..count).map(stored).collect()
+}
+
+fn settings() -> CollectionSettings {
+    CollectionSettings {
+        embedder: ModelId::new("model").unwrap(),
+        language: Language::German,
+        stemming: true,
+        stop_words: false,
+        chunk_tokens: 200,
+        metadata_schema: BTreeMap::from([("year".to_owned(), ValueType::Int)]),
+        trust: Trust::Web,
+    }
+}
+
+fn key(id: u64) -> ApiKey {
+    ApiKey {
+        id: KeyId(id),
+        secret_hash: [5; 32],
+        tenant: Some(TenantKey(1)),
+        scopes: Scopes::from([Scope::Search]),
+        reader: Reader::As(BTreeSet::from(["staff".to_owned()])),
+        label: "label".to_owned(),
+        created_ms: 7,
+        expires_ms: None,
+    }
+}
+
+/// A record that concerns one document.
+pub(crate) fn document_record() -> impl Strategy<Value = Record> {
+    let revision = || (1..5u64).prop_map(Revision);
+    prop_oneof![
+        4 => (partition(), document(), 1..5u64, "\\PC{0,40}", any::<Option<bool>>()).prop_map(
+            |(partition, document, revision, text, idempotency)| {
+                let idempotency = idempotency.map(|one| [u8::from(one); 16]);
+                Record::DocumentPut { partition, document, put: Box::new(stored(revision, &text, idempotency)) }
+            }
+        ),
+        4 => (partition(), document(), revision(), 0..50u32, 0..3u32).prop_map(
+            |(partition, document, revision, first_label, count)| Record::DocumentChunked {
+                partition,
+                document,
+                revision,
+                chunker: "markdown/1".to_owned(),
+                first_label,
+                title: "title".to_owned(),
+                chunks: chunks(count),
+            }
+        ),
+        4 => (partition(), document(), revision(), 0..2u32, 0..3usize, any::<f32>()).prop_map(
+            |(partition, document, revision, first_ordinal, count, number)| Record::DocumentEmbedded {
+                partition,
+                document,
+                revision,
+                model: ModelId::new("model").unwrap(),
+                model_revision: "abc".to_owned(),
+                first_ordinal,
+                dimension: 3,
+                // NaN is refused long before, and is not equal to itself.
+                vectors: vec![if number.is_nan() { 0.0 } else { number }; count * 3],
+            }
+        ),
+        1 => (partition(), document(), revision()).prop_map(|(partition, document, revision)| Record::DocumentDeleted {
+            partition,
+            document,
+            id: DocumentId::new("guide/ü.md").unwrap(),
+            revision,
+            generation: Generation(revision.0 + 20),
+            deleted_ms: 8,
+        }),
+    ]
+}
+
+/// Any record but the first.
+pub(crate) fn record() -> impl Strategy<Value = Record> {
+    let tenant = TenantName::new("acme").unwrap();
+    let name = CollectionName::new("docs").unwrap();
+    let (tenant_again, name_again) = (tenant.clone(), name.clone());
+    prop_oneof![
+        20 => document_record(),
+        1 => (1..3u64).prop_map(move |number| Record::TenantCreated {
+            tenant: TenantKey(number),
+            name: tenant.clone(),
+            incarnation: number,
+            created_ms: 3,
+        }),
+        1 => (1..9u64).prop_map(move |number| Record::TenantDeleted {
+            // Most often one that has nothing: else little is left to look at.
+            tenant: TenantKey(number),
+            name: tenant_again.clone(),
+            incarnation: number,
+            deleted_ms: 4,
+        }),
+        1 => any::<u64>().prop_map(|id| Record::KeyCreated { key: key(id) }),
+        1 => any::<u64>().prop_map(|id| Record::KeyRevoked { id: KeyId(id), revoked_ms: 5 }),
+        1 => partition().prop_map(move |partition| Record::CollectionCreated {
+            partition,
+            name: name.clone(),
+            incarnation: 0,
+            settings: settings(),
+            created_ms: 6,
+        }),
+        1 => partition().prop_map(|partition| Record::CollectionUpdated { partition, settings: settings() }),
+        1 => partition().prop_map(move |partition| Record::CollectionDeleted {
+            partition,
+            name: name_again.clone(),
+            incarnation: 0,
+        }),
+        1 => any::<[u8; 32]>().prop_map(|hash| Record::IndexCheckpoint { sequence: 4, entries: 2, hash }),
+    ]
+}

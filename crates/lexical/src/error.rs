@@ -1,0 +1,64 @@
+//! What can go wrong, by what the caller does about it.
+
+use std::io;
+
+use ibid_runtime::Stopped;
+use tantivy::TantivyError;
+use tantivy::directory::error::OpenReadError;
+
+/// Why an index could not be opened, written or searched.
+#[derive(Debug, thiserror::Error)]
+pub enum LexicalError {
+    /// The files are not what was written, or were written under another analysis: the way out is
+    /// [`LexicalIndex::destroy`](crate::LexicalIndex::destroy) and a rebuild.
+    #[error("lexical index is unusable ({detail}); delete it and rebuild it from the ledger")]
+    Corrupt {
+        /// What was found.
+        detail: String,
+    },
+    /// The disk refused, or the index is open for writing elsewhere: try again later. After a failed write nobody knows
+    /// whether the batch was committed; writing it again is harmless.
+    #[error("could not {doing} the lexical index")]
+    Failed {
+        /// What was under way.
+        doing: &'static str,
+        /// What tantivy says.
+        #[source]
+        source: TantivyError,
+    },
+    /// The caller left or its deadline passed.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl LexicalError {
+    pub(crate) fn corrupt(detail: impl Into<String>) -> LexicalError {
+        LexicalError::Corrupt { detail: detail.into() }
+    }
+
+    /// Sorts `source` into damage and everything else. For `map_err`.
+    pub(crate) fn when(doing: &'static str) -> impl Fn(TantivyError) -> LexicalError {
+        move |source| match is_damage(&source) {
+            true => LexicalError::corrupt(source.to_string()),
+            false => LexicalError::Failed { doing, source },
+        }
+    }
+}
+
+fn is_damage(error: &TantivyError) -> bool {
+    use TantivyError::{DataCorruption, DeserializeError, IncompatibleIndex, IoError, SchemaError};
+    let bad_bytes = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
+    };
+    match error {
+        TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) | IoError(io_error) => bad_bytes(io_error),
+        other => matches!(
+            other,
+            DataCorruption(_)
+                | DeserializeError(_)
+                | IncompatibleIndex(_)
+                | SchemaError(_)
+                | TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_))
+        ),
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line.
+//!
+//! | file         | responsibility                                                                |
+//! | ------------ | ----------------------------------------------------------------------------- |
+//! | `session.rs` | a connection: to the server that runs, or to one started for the command      |
+//! | `serve.rs`   | the server, until it is told to stop                                          |
+//! | `demo.rs`    | the handbook ingested, questions asked, the server left running               |
+//! | `ingest.rs`  | files and folders into a collection                                           |
+//! | `search.rs`  | the best chunks for a question                                                |
+//! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
+//! | `admin.rs`   | tenants and keys                                                              |
+//! | `models.rs`  | list, verify, pull, import, quantize                                          |
+//! | `eval.rs`    | a labelled set measured                                                       |
+//! | `terminal.rs`| colour where a person reads, control characters made harmless                 |
+
+mod admin;
+mod ask;
+mod demo;
+mod eval;
+mod ingest;
+mod models;
+mod search;
+mod serve;
+mod session;
+mod terminal;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Sources};
+
+/// A retrieval engine for RAG: one server that owns its indexes and answers with sources.
+#[derive(Debug, Parser)]
+#[command(name = "ibid", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+struct Global {
+    /// The data folder [default: ./ibid-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The configuration file [default: ./ibid.toml if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any setting, as in `--set search.rerank_depth=0`; `ibid config` lists them
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// A running server's address, such as http://127.0.0.1:7420 [default: the configured one if it runs, else the data
+    /// folder is opened for the command]
+    #[arg(long, global = true, env = "IBID_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// A file with the key to show [default: keys/default.key of the data folder; or the variable IBID_KEY]
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// One JSON object on standard output instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ingest the handbook of three companies, ask a few questions, and leave the server running
+    Demo(demo::Demo),
+    /// Run the server
+    Serve(serve::Serve),
+    /// Put files and folders into a collection
+    Ingest(ingest::Ingest),
+    /// Find the best chunks for a question
+    Search(search::Search),
+    /// Answer a question from the documents
+    Ask(ask::Ask),
+    /// Create, list, show and delete tenants (operator key)
+    #[command(subcommand)]
+    Tenants(admin::Tenants),
+    /// Make, list and revoke keys
+    #[command(subcommand)]
+    Keys(admin::Keys),
+    /// List, verify, pull, import and quantize models
+    #[command(subcommand)]
+    Models(models::Models),
+    /// Measure retrieval on a labelled set
+    #[command(subcommand)]
+    Eval(eval::Eval),
+    /// Show every setting with its value and where it came from
+    Config,
+}
+
+/// Runs the command that this process was given. The exit status.
+pub fn run() -> std::process::ExitCode {
+    let Cli { global, command } = Cli::parse();
+    match dispatch(&global, command) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", terminal::plain(&format!("{error:#}")));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match command {
+        Command::Demo(demo) => runtime()?.block_on(demo.run(global)),
+        Command::Serve(serve) => runtime()?.block_on(serve.run(global)),
+        Command::Ingest(ingest) => runtime()?.block_on(ingest.run(global)),
+        Command::Search(search) => runtime()?.block_on(search.run(global)),
+        Command::Ask(ask) => runtime()?.block_on(ask.run(global)),
+        Command::Tenants(tenants) => runtime()?.block_on(tenants.run(global)),
+        Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
+        Command::Models(models) => models.run(global),
+        Command::Eval(eval) => runtime()?.block_on(eval.run(global)),
+        Command::Config => explain(global),
+    }
+}
+
+impl Global {
+    fn sources(&self) -> anyhow::Result<Sources> {
+        let mut flags = BTreeMap::new();
+        for setting in &self.settings {
+            let (key, value) = setting.split_once('=').ok_or_else(|| {
+                anyhow::anyhow!("--set {setting:?}: expected KEY=VALUE, such as search.rerank_depth=0")
+            })?;
+            flags.insert(key.to_owned(), value.to_owned());
+        }
+        if let Some(dir) = &self.data_dir {
+            flags.insert("data_dir".to_owned(), dir.display().to_string());
+        }
+        Ok(Sources::of_this_process(self.config.clone(), flags))
+    }
+
+    fn config(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.sources()?)?)
+    }
+}
+
+fn explain(global: &Global) -> anyhow::Result<()> {
+    for explained in Config::explain(&global.sources()?)? {
+        println!("{} = {:?}  # {}: {}", explained.key, explained.value, explained.origin, explained.about);
+    }
+    Ok(())
+}

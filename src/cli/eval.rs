@@ -1,0 +1,150 @@
+//! A labelled set measured.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use ibid_core::{BoxFuture, Embed, ModelError, ModelId, Purpose, Rerank, Tokenize};
+use ibid_engine::{EmbedModel, Engine, Models, Views};
+use ibid_eval::{Beir, CachedEmbed, CachedRerank, Measurement, Progress};
+use ibid_retrieve::Retriever;
+use ibid_runtime::{Clock, Ctx, RealDisk, SystemClock, SystemRandom};
+use indicatif::ProgressBar;
+
+use super::Global;
+use super::terminal::bar;
+use crate::house::Parts;
+
+/// Measure retrieval on a labelled set.
+#[derive(Debug, Subcommand)]
+pub(super) enum Eval {
+    /// A set in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/test.tsv
+    Run(Run),
+}
+
+/// Measure a set in BEIR's layout, in a temporary folder, without a server.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The set's folder
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Which judgements: qrels/SPLIT.tsv
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// Keep embeddings and pair scores here, by hash of weights and input; a second run costs seconds then
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// How many candidates the cross-encoder scores; 0: no reranked run
+    #[arg(long, default_value_t = 10)]
+    rerank_depth: usize,
+}
+
+/// An embedder whose passages are kept; questions are embedded each time, so that times are real.
+#[derive(Debug)]
+struct PassagesKept {
+    kept: Arc<dyn Embed>,
+    model: Arc<dyn EmbedModel>,
+}
+
+impl Embed for PassagesKept {
+    fn model(&self) -> &ModelId {
+        self.model.model()
+    }
+    fn revision(&self) -> &str {
+        self.model.revision()
+    }
+    fn dimension(&self) -> usize {
+        self.model.dimension()
+    }
+    fn embed<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        purpose: Purpose,
+        texts: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
+        match purpose {
+            Purpose::Query => self.model.embed(ctx, purpose, texts),
+            Purpose::Passage => self.kept.embed(ctx, purpose, texts),
+        }
+    }
+}
+
+impl Tokenize for PassagesKept {
+    fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
+        self.model.token_starts(text, out);
+    }
+}
+
+impl Eval {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        match self {
+            Eval::Run(run) => run.run(global).await,
+        }
+    }
+}
+
+impl Run {
+    async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let set = Beir::open_split(&self.data, &self.split)?;
+        for warning in &set.warnings {
+            eprintln!("note: {warning}");
+        }
+        let config = global.config()?;
+        let parts = Parts::of_this_machine(&config)?;
+        let model = parts.models.get(&parts.models.default).context("the embedder is loaded")?.clone();
+        let (model, reranker): (Arc<dyn EmbedModel>, Arc<dyn Rerank>) = match &self.cache {
+            None => (model, parts.reranker),
+            Some(folder) => {
+                std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+                let kept = Arc::new(CachedEmbed::open(Arc::clone(&model) as Arc<dyn Embed>, &RealDisk, folder)?);
+                let scores = CachedRerank::open(parts.reranker, &RealDisk, folder)?;
+                (Arc::new(PassagesKept { kept, model }), Arc::new(scores))
+            }
+        };
+        let scratch = std::env::temp_dir().join(format!("ibid-eval-{}", std::process::id()));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let engine_parts = ibid_engine::Parts {
+            disk: Arc::new(RealDisk),
+            clock: Arc::clone(&clock),
+            random: Arc::new(SystemRandom),
+            pool: parts.pool.clone(),
+            models: Models::only(Arc::clone(&model)),
+            views: Views::Folder,
+        };
+        let engine_config = ibid_engine::Config { folder: scratch.clone(), ..crate::house::engine_config(&config) };
+        let (engine, _) = tokio::task::block_in_place(|| Engine::open(engine_config, engine_parts))?;
+        let retriever = Retriever::new(parts.pool, Some(reranker));
+        let measurement =
+            Measurement { engine: &engine, retriever: &retriever, clock, rerank_depth: self.rerank_depth };
+        let progress = bar(0, "");
+        let settings = Measurement::settings(model.model().clone());
+        let report = measurement.beir(&set, settings, &|moved| show(&progress, moved)).await;
+        progress.finish_and_clear();
+        tokio::task::block_in_place(|| drop(engine));
+        std::fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
+        let report = report?;
+        if global.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    }
+}
+
+fn show(progress: &ProgressBar, moved: Progress) {
+    let (stage, done, of) = match moved {
+        Progress::Stored(done, of) => ("storing", done as u64, of as u64),
+        Progress::Embedded(done, of) => ("embedding", done, of),
+        Progress::Asked(way, done, of) => (way, done as u64, of as u64),
+    };
+    if progress.message() != stage {
+        progress.set_message(stage);
+        progress.reset();
+        progress.enable_steady_tick(Duration::from_millis(500));
+    }
+    progress.set_length(of);
+    progress.set_position(done);
+}

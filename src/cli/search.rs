@@ -1,0 +1,138 @@
+//! The best chunks for a question.
+
+use clap::{Args, ValueEnum};
+use tonic::Request;
+
+use super::Global;
+use super::session::{As, Session, explain};
+use super::terminal::{bold, cyan, dim, one_line, plain};
+use crate::proto;
+
+/// Find the best chunks for a question.
+#[derive(Debug, Args)]
+pub(super) struct Search {
+    /// The question
+    question: String,
+    #[command(flatten)]
+    settings: Settings,
+    /// How many hits
+    #[arg(long, default_value_t = 5)]
+    top_k: u32,
+    /// Show each stage's scores
+    #[arg(long)]
+    scores: bool,
+}
+
+/// Where and how to look.
+#[derive(Debug, Args)]
+pub(super) struct Settings {
+    /// The collection; given several times for several [default: all of the tenant]
+    #[arg(long, value_name = "NAME")]
+    collection: Vec<String>,
+    /// Which arms look
+    #[arg(long, value_enum, default_value = "hybrid")]
+    mode: Mode,
+    /// How many candidates are reranked; 0: none [default: the server's]
+    #[arg(long)]
+    rerank_depth: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Mode {
+    /// By words and by meaning
+    Hybrid,
+    /// By words
+    Lexical,
+    /// By meaning
+    Vector,
+}
+
+impl Settings {
+    pub(super) fn into_proto(self, top_k: Option<u32>) -> proto::SearchSettings {
+        let mode = match self.mode {
+            Mode::Hybrid => proto::SearchMode::Hybrid,
+            Mode::Lexical => proto::SearchMode::Lexical,
+            Mode::Vector => proto::SearchMode::Vector,
+        };
+        proto::SearchSettings {
+            collections: self.collection,
+            mode: mode.into(),
+            top_k,
+            rerank: self.rerank_depth.map(|depth| proto::Rerank { depth, ..proto::Rerank::default() }),
+            ..proto::SearchSettings::default()
+        }
+    }
+}
+
+impl Search {
+    pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
+        let session = Session::open(global, As::Tenant).await?;
+        let request = proto::SearchRequest {
+            question: self.question.into_bytes().into(),
+            query_vector: Vec::new(),
+            settings: Some(self.settings.into_proto(Some(self.top_k))),
+        };
+        let reply = session.search().search(Request::new(request)).await;
+        let reply = reply.map_err(|status| explain(&status))?.into_inner();
+        session.close().await?;
+        if global.json {
+            println!("{}", serde_json::json!({"hits": reply.hits.iter().map(json).collect::<Vec<_>>()}));
+            return Ok(());
+        }
+        if reply.hits.is_empty() {
+            println!("nothing found");
+        }
+        for hit in &reply.hits {
+            show(hit, self.scores);
+        }
+        if let Some(timings) = &reply.timings {
+            println!("{}", dim(timing_line(timings)));
+        }
+        Ok(())
+    }
+}
+
+fn show(hit: &proto::Hit, scores: bool) {
+    println!("{} {}", bold(format!("{}.", hit.rank)), cyan(place(hit)));
+    println!("   {}", one_line(&hit.text, 240));
+    if scores && let Some(scores) = &hit.scores {
+        let stage = |name: &str, ranked: &Option<proto::RankedScore>| {
+            ranked.as_ref().map(|ranked| format!("{name} {:.4} (#{})", ranked.score, ranked.rank))
+        };
+        let stages = [
+            stage("bm25", &scores.bm25),
+            stage("cosine", &scores.cosine),
+            stage("rrf", &scores.rrf),
+            stage("rerank logit", &scores.rerank_logit),
+            stage("mixed", &scores.mixed),
+        ];
+        println!("   {}", dim(stages.into_iter().flatten().collect::<Vec<_>>().join("  ")));
+    }
+}
+
+/// Where a hit stands, as a person reads it.
+pub(super) fn place(hit: &proto::Hit) -> String {
+    let headings = hit.heading_path.join(" › ");
+    let separator = if headings.is_empty() { "" } else { " › " };
+    plain(&format!("{}/{}{separator}{headings}", hit.collection, hit.document_id))
+}
+
+/// The stages and their times, on one line.
+pub(super) fn timing_line(timings: &proto::Timings) -> String {
+    let stage = |stage: &proto::StageTiming| format!("{} {}", stage.stage, time(stage.took_us));
+    let stages: Vec<String> = timings.stages.iter().map(stage).collect();
+    format!("{} in all: {}", time(timings.total_us), stages.join(", "))
+}
+
+fn time(us: u64) -> String {
+    if us < 1_000 { format!("{us} µs") } else { format!("{:.1} ms", us as f64 / 1e3) }
+}
+
+fn json(hit: &proto::Hit) -> serde_json::Value {
+    let span = hit.span.unwrap_or_default();
+    serde_json::json!({
+        "rank": hit.rank, "collection": hit.collection, "document_id": hit.document_id, "revision": hit.revision,
+        "chunk_id": hit.chunk_id, "start_byte": span.start_byte, "end_byte": span.end_byte, "title": hit.title,
+        "heading_path": hit.heading_path, "text": hit.text,
+    })
+}

@@ -1,0 +1,264 @@
+//! Joins the rooms: models, engine, query path and generators, from one configuration.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ibid_answer::{Extractive, ExtractiveConfig};
+use ibid_core::{CollectionName, Generate, ModelId, Rerank, TenantId};
+use ibid_engine::{Engine, EngineError, Invalid, Models, Opened, Partition, Views};
+use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
+use ibid_infer::{InferError, ModelStore};
+use ibid_retrieve::Retriever;
+use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, SystemRandom};
+
+use crate::config::{Config, Generator};
+use crate::grpc::upload::Room;
+use crate::wire::search::Defaults;
+
+/// Vectors of one collection from which searching by a graph is worth building it.
+const GRAPH_FROM: usize = 20_000;
+/// sled opens in well under a second unless it is damaged.
+const INDEX_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const LOG_SEGMENT_BYTES: u64 = 128 << 20;
+/// Some of the largest documents.
+const LOG_QUEUE_BYTES_MAX: u64 = 256 << 20;
+/// Hits of a search that does not say.
+const SEARCH_TOP_K: usize = 10;
+/// Sources of an answer that does not say.
+const ANSWER_TOP_K: usize = 6;
+/// Collections that a search of all of them may have.
+const COLLECTIONS_MAX: usize = 16;
+
+/// How much of the sources the extractive generator scores and says.
+const EXTRACTIVE: ExtractiveConfig = ExtractiveConfig { units_max: 40, picks_max: 3, margin: 2.0, floor: 0.0 };
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A local model reads a long prompt on two cores before it says a word.
+const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(120);
+const BETWEEN_TOKENS_TIMEOUT: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Why the house could not be opened. Who starts the server reads it: it may name paths.
+#[derive(Debug, thiserror::Error)]
+pub enum HouseError {
+    /// The compute threads were refused.
+    #[error("start the compute threads")]
+    Pool(#[source] std::io::Error),
+    /// A model cannot be loaded.
+    #[error("load the {what}")]
+    Model {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: InferError,
+    },
+    /// A generator of the configuration cannot be used.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The data folder cannot be opened.
+    #[error("open the data folder {}", folder.display())]
+    Engine {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: EngineError,
+    },
+}
+
+/// What is found outside: tests bring their own.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Compute.
+    pub pool: Pool,
+    /// Embedders.
+    pub models: Models,
+    /// The cross-encoder.
+    pub reranker: Arc<dyn Rerank>,
+    /// What answers.
+    pub generate: Arc<dyn Generate>,
+}
+
+impl Parts {
+    /// This machine's files, clock and randomness, and the models and generators that the configuration names. Loading
+    /// takes about a second.
+    ///
+    /// # Errors
+    /// [`HouseError`]: no threads, a model that cannot be loaded, a generator that cannot be used.
+    pub fn of_this_machine(config: &Config) -> Result<Parts, HouseError> {
+        let pool = Pool::new(config.compute.threads, config.compute.jobs_max).map_err(HouseError::Pool)?;
+        let store = ModelStore::new(model_roots(config));
+        let batch_tokens_max = config.models.batch_tokens_max;
+        let embedder = store
+            .load_embedder(&config.models.embedder, &pool, batch_tokens_max)
+            .map_err(|source| HouseError::Model { what: "embedder", source })?;
+        let reranker = store
+            .load_reranker(&config.models.reranker, &pool, batch_tokens_max)
+            .map_err(|source| HouseError::Model { what: "reranker", source })?;
+        let reranker: Arc<dyn Rerank> = Arc::new(reranker);
+        let generate = gateway(&config.generators, Arc::clone(&reranker))?;
+        Ok(Parts {
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom),
+            pool,
+            models: Models::only(Arc::new(embedder)),
+            reranker,
+            generate: Arc::new(generate),
+        })
+    }
+}
+
+/// The engine's limits and places.
+pub(crate) fn engine_config(config: &Config) -> ibid_engine::Config {
+    ibid_engine::Config {
+        folder: config.data_dir.clone(),
+        document_bytes_max: config.limits.document_bytes_max,
+        pending_documents_max: config.limits.pending_documents_max,
+        graph_from: GRAPH_FROM,
+        index_open_timeout: INDEX_OPEN_TIMEOUT,
+        log_segment_bytes: LOG_SEGMENT_BYTES,
+        queue_bytes_max: LOG_QUEUE_BYTES_MAX,
+    }
+}
+
+/// Where models are looked for: the configured folders, then the data folder, beside the program, and where it was built.
+pub fn model_roots(config: &Config) -> Vec<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(|dir| dir.join("models")));
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    config.models.roots.iter().cloned().chain([config.data_dir.join("models")]).chain(beside).chain([built]).collect()
+}
+
+fn gateway(generators: &[Generator], reranker: Arc<dyn Rerank>) -> Result<Gateway, GatewayError> {
+    let provider = |generator: &Generator| {
+        let Generator { name, base_url, model, api_key } = generator.clone();
+        Route::OpenAi(OpenAiConfig {
+            name,
+            base_url,
+            model,
+            api_key,
+            connect_timeout: CONNECT_TIMEOUT,
+            first_token_timeout: FIRST_TOKEN_TIMEOUT,
+            between_tokens_timeout: BETWEEN_TOKENS_TIMEOUT,
+            total_timeout: ANSWER_TIMEOUT,
+        })
+    };
+    let extractive = Route::Local(Extractive::NAME.to_owned(), Arc::new(Extractive::new(reranker, EXTRACTIVE)));
+    Gateway::new(generators.iter().map(provider).chain([extractive]).collect())
+}
+
+/// Everything that serves requests.
+#[derive(Debug)]
+pub struct House {
+    /// Tenants, keys, collections and documents.
+    pub engine: Engine,
+    /// The query path.
+    pub retriever: Retriever,
+    /// What answers.
+    pub generate: Arc<dyn Generate>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Compute.
+    pub pool: Pool,
+    /// The embedder of collections that name none.
+    pub default_model: ModelId,
+    pub(crate) room: Room,
+    pub(crate) answer: ibid_answer::Config,
+    pub(crate) answer_floor: ibid_answer::Floor,
+    random: Arc<dyn Random>,
+    rerank_depth: usize,
+}
+
+impl House {
+    /// Opens the data folder and joins the rooms. Blocks while the ledger is read.
+    ///
+    /// # Errors
+    /// [`HouseError::Engine`].
+    pub fn open(config: &Config, parts: Parts) -> Result<(House, Opened), HouseError> {
+        let Parts { disk, clock, random, pool, models, reranker, generate } = parts;
+        let default_model = models.default.clone();
+        let engine_parts = ibid_engine::Parts {
+            disk,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            pool: pool.clone(),
+            models,
+            views: Views::Folder,
+        };
+        let (engine, opened) = Engine::open(engine_config(config), engine_parts)
+            .map_err(|source| HouseError::Engine { folder: config.data_dir.clone(), source })?;
+        let house = House {
+            engine,
+            retriever: Retriever::new(pool.clone(), Some(reranker)),
+            generate,
+            clock,
+            pool,
+            default_model,
+            room: Room::new(config.limits.upload_bytes_max, config.limits.document_bytes_max),
+            answer: ibid_answer::Config {
+                sources_max: ANSWER_TOP_K,
+                sources_bytes_max: config.answer.sources_bytes_max,
+                tokens_max: 0,
+                temperature: 0.0,
+            },
+            answer_floor: ibid_answer::Floor {
+                rerank_logit: config.answer.rerank_logit_floor,
+                cosine: config.answer.cosine_floor,
+            },
+            random,
+            rerank_depth: config.search.rerank_depth,
+        };
+        Ok((house, opened))
+    }
+
+    pub(crate) fn search_defaults(&self) -> Defaults {
+        Defaults { top_k: SEARCH_TOP_K, rerank_depth: self.rerank_depth }
+    }
+
+    pub(crate) fn answer_defaults(&self) -> Defaults {
+        Defaults { top_k: ANSWER_TOP_K, rerank_depth: self.rerank_depth }
+    }
+
+    /// The collections of these names, or all of the tenant if none is named, by name.
+    ///
+    /// # Errors
+    /// [`EngineError`]: there is no such collection, it cannot be opened, or there are too many to search them all.
+    pub async fn partitions(
+        &self,
+        ctx: &Ctx,
+        tenant: &TenantId,
+        named: &BTreeSet<CollectionName>,
+    ) -> Result<Vec<Partition>, EngineError> {
+        let mut names: Vec<CollectionName> = named.iter().cloned().collect();
+        if names.is_empty() {
+            names = self.engine.collection_names(tenant, None, COLLECTIONS_MAX + 1);
+            if names.len() > COLLECTIONS_MAX {
+                let problem = format!("is empty, and there are more than {COLLECTIONS_MAX}: name those to search");
+                return Err(Invalid::new("collections", problem).into());
+            }
+        }
+        let mut partitions = Vec::with_capacity(names.len());
+        for name in &names {
+            partitions.push(self.engine.partition(ctx, tenant, name).await?);
+        }
+        Ok(partitions)
+    }
+
+    /// An id for an answer.
+    pub(crate) fn job(&self, tenant: &TenantId) -> [u8; 16] {
+        let mut domain = b"job".to_vec();
+        domain.extend(tenant.key().0.to_le_bytes());
+        let mut job = [0; 16];
+        self.random.fill(&domain, &mut job);
+        job
+    }
+}

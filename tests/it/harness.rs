@@ -1,0 +1,253 @@
+//! A real server in this process, on a port of its own, in a folder of its own, with the models that come with a clone.
+//!
+//! A test fails when its server logged an ERROR that it did not announce.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use ibid::config::{Config, Sources};
+use ibid::first_start;
+use ibid::house::Parts;
+use ibid::proto::answer_service_client::AnswerServiceClient;
+use ibid::proto::collection_service_client::CollectionServiceClient;
+use ibid::proto::document_service_client::DocumentServiceClient;
+use ibid::proto::key_service_client::KeyServiceClient;
+use ibid::proto::search_service_client::SearchServiceClient;
+use ibid::proto::tenant_service_client::TenantServiceClient;
+use ibid::proto::{
+    DocumentHeader, GetDocumentRequest, GetDocumentResponse, Hit, PutDocumentRequest, PutResult, SearchRequest, Stage,
+};
+use ibid::server::{Running, Server};
+use tempfile::TempDir;
+use tonic::metadata::MetadataValue;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_types::StatusExt;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// ERROR lines that no test has looked at, and what tests said would come.
+#[derive(Default)]
+struct Log {
+    errors: Mutex<Vec<String>>,
+    announced: Mutex<Vec<&'static str>>,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+static PARTS: OnceLock<Parts> = OnceLock::new();
+
+struct Collect;
+
+impl<S: Subscriber> Layer<S> for Collect {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() != Level::ERROR {
+            return;
+        }
+        let mut line = Line(event.metadata().target().to_owned());
+        event.record(&mut line);
+        log().errors.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!(" {}={value:?}", field.name()));
+    }
+}
+
+fn log() -> &'static Log {
+    let mut first = false;
+    let log = LOG.get_or_init(|| {
+        first = true;
+        Log::default()
+    });
+    if first {
+        tracing_subscriber::registry().with(Collect).init();
+    }
+    log
+}
+
+/// The server of this test will log an ERROR with this text.
+#[allow(dead_code, reason = "for the tests of faults")]
+pub(crate) fn announce(text: &'static str) {
+    log().announced.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+}
+
+/// A running server and its folder.
+pub(crate) struct TestServer {
+    running: Option<Running>,
+    folder: TempDir,
+}
+
+impl TestServer {
+    /// A server in a new folder.
+    pub(crate) async fn start() -> TestServer {
+        TestServer::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(folder: TempDir) -> TestServer {
+        log();
+        let flags = [("data_dir", folder.path().to_str().unwrap()), ("server.listen", "127.0.0.1:0")];
+        let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let config = Config::load(&Sources { file: None, environment: Default::default(), flags }).unwrap();
+        let parts = PARTS.get_or_init(|| Parts::of_this_machine(&config).unwrap()).clone();
+        let running = Server::start(&config, parts).await.unwrap();
+        TestServer { running: Some(running), folder }
+    }
+
+    /// The same folder in a server that was shut down and started again.
+    pub(crate) async fn restart(mut self) -> TestServer {
+        let running = self.running.take().unwrap();
+        running.shutdown().await.unwrap();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        TestServer::start_in(folder).await
+    }
+
+    pub(crate) async fn stop(mut self) {
+        let running = self.running.take().unwrap();
+        running.shutdown().await.unwrap();
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let address = self.running.as_ref().unwrap().address();
+        Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+    }
+
+    /// A client that shows `key`.
+    pub(crate) async fn client(&self, key: &str) -> Client {
+        Client { channel: self.channel().await, bearer: Bearer(format!("Bearer {key}").parse().unwrap()) }
+    }
+
+    /// The operator.
+    pub(crate) async fn operator(&self) -> Client {
+        let key = std::fs::read_to_string(first_start::operator_key(&self.data_dir())).unwrap();
+        self.client(key.trim()).await
+    }
+
+    /// The tenant of the first start.
+    pub(crate) async fn default_tenant(&self) -> Client {
+        let key = std::fs::read_to_string(first_start::default_key(&self.data_dir())).unwrap();
+        self.client(key.trim()).await
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let mut errors = log().errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let announced = log().announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let unexpected: Vec<String> =
+            errors.drain(..).filter(|line| !announced.iter().any(|text| line.contains(text))).collect();
+        if !unexpected.is_empty() && !std::thread::panicking() {
+            panic!("the server logged errors that no test announced:\n{}", unexpected.join("\n"));
+        }
+    }
+}
+
+/// Shows a key with every call.
+#[derive(Clone)]
+pub(crate) struct Bearer(MetadataValue<tonic::metadata::Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+type Keyed = InterceptedService<Channel, Bearer>;
+
+/// The generated clients, with one key.
+#[derive(Clone)]
+pub(crate) struct Client {
+    channel: Channel,
+    bearer: Bearer,
+}
+
+impl Client {
+    fn keyed(&self) -> Keyed {
+        InterceptedService::new(self.channel.clone(), self.bearer.clone())
+    }
+
+    pub(crate) fn tenants(&self) -> TenantServiceClient<Keyed> {
+        TenantServiceClient::new(self.keyed())
+    }
+
+    pub(crate) fn keys(&self) -> KeyServiceClient<Keyed> {
+        KeyServiceClient::new(self.keyed())
+    }
+
+    pub(crate) fn collections(&self) -> CollectionServiceClient<Keyed> {
+        CollectionServiceClient::new(self.keyed())
+    }
+
+    pub(crate) fn documents(&self) -> DocumentServiceClient<Keyed> {
+        DocumentServiceClient::new(self.keyed())
+    }
+
+    pub(crate) fn searches(&self) -> SearchServiceClient<Keyed> {
+        SearchServiceClient::new(self.keyed())
+    }
+
+    pub(crate) fn answers(&self) -> AnswerServiceClient<Keyed> {
+        AnswerServiceClient::new(self.keyed())
+    }
+
+    /// Puts a document into the collection `default` and waits until it is complete.
+    pub(crate) async fn put(&self, document_id: &str, content: &str) -> Result<PutResult, Status> {
+        let header = DocumentHeader { wait_for: Stage::Vector.into(), ..header(document_id) };
+        let request = PutDocumentRequest { header: Some(header), content: content.to_owned().into() };
+        Ok(self.documents().put_document(request).await?.into_inner().result.unwrap())
+    }
+
+    /// The hits of a search over all collections with default settings.
+    pub(crate) async fn search(&self, question: &str) -> Result<Vec<Hit>, Status> {
+        let request = SearchRequest { question: question.to_owned().into(), ..Default::default() };
+        Ok(self.searches().search(request).await?.into_inner().hits)
+    }
+
+    /// A document of the collection `default`, all messages put together.
+    pub(crate) async fn get(&self, document_id: &str) -> Result<(GetDocumentResponse, Vec<u8>), Status> {
+        let request = GetDocumentRequest {
+            collection: first_start::DEFAULT.to_owned(),
+            document_id: document_id.to_owned(),
+            ..Default::default()
+        };
+        let mut stream = self.documents().get_document(request).await?.into_inner();
+        let first = stream.message().await?.expect("at least one message");
+        let mut content = first.content.to_vec();
+        while let Some(message) = stream.message().await? {
+            content.extend_from_slice(&message.content);
+        }
+        Ok((first, content))
+    }
+}
+
+/// A header for the collection `default`.
+pub(crate) fn header(document_id: &str) -> DocumentHeader {
+    DocumentHeader {
+        collection: first_start::DEFAULT.to_owned(),
+        document_id: document_id.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// Why a call was refused: the stable reason.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// The fields that a call was refused for.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request().map(|refused| refused.field_violations).unwrap_or_default();
+    violations.into_iter().map(|violation| violation.field).collect()
+}
