@@ -214,6 +214,8 @@ impl Running {
         let (done, closed) = oneshot::channel();
         start_thread("close", move || {
             house.engine.close();
+            // The folder's lock goes with the engine: whoever opens it next need not wait.
+            drop(house);
             // Whoever stops the server may have stopped waiting.
             let _ = done.send(());
         })

@@ -82,7 +82,12 @@ impl Values {
                         self.set(&format!("{name}.{inner}"), Given::Toml(value), origin.clone())?;
                     }
                 }
-                value => self.set(&name, Given::Toml(value), origin.clone())?,
+                Value::String(_)
+                | Value::Integer(_)
+                | Value::Float(_)
+                | Value::Boolean(_)
+                | Value::Datetime(_)
+                | Value::Array(_) => self.set(&name, Given::Toml(value), origin.clone())?,
             }
         }
         Ok(())

@@ -12,6 +12,7 @@ use crate::proto as pb;
 pub(crate) const PUT_BYTES_MAX: usize = 16 << 20;
 const TITLE_BYTES_MAX: usize = 1_024;
 const SOURCE_URI_BYTES_MAX: usize = 2_048;
+const CHUNKS_MAX: usize = 65_536;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 
 /// Where a document belongs, read before its content is looked at.
@@ -82,6 +83,7 @@ fn media_type(given: &str, id: &DocumentId, content: &[u8]) -> Result<MediaType,
 }
 
 fn ready_chunks(given: Vec<pb::ReadyChunk>) -> Result<Vec<ReadyChunk>, Invalid> {
+    text::no_more_than("header.chunks", given.len(), CHUNKS_MAX)?;
     let chunk = |(ordinal, chunk): (usize, pb::ReadyChunk)| {
         let bytes = value::span(&format!("header.chunks[{ordinal}].span"), chunk.span)?;
         Ok(ReadyChunk { bytes, vector: Some(chunk.vector).filter(|vector| !vector.is_empty()) })
@@ -192,6 +194,7 @@ mod tests {
         check(|header| header.idempotency_key = "x".repeat(129), b"a", "header.idempotency_key");
         check(|header| header.wait_for = 99, b"a", "header.wait_for");
         check(|header| header.chunks = vec![pb::ReadyChunk::default()], b"a", "header.chunks[0].span");
+        check(|header| header.chunks = vec![pb::ReadyChunk::default(); 65_537], b"a", "header.chunks");
         check(|_| {}, b"a\xff", "content");
         check(|header| header.media_type = "text/plain".to_owned(), b"a\xff", "content");
     }

@@ -34,7 +34,7 @@ fn parse(field: &str, given: pb::Filter, depth: usize) -> Result<Filter, Invalid
 }
 
 fn condition_of(field: &str, given: pb::FieldCondition) -> Result<Filter, Invalid> {
-    text::at_most(&format!("{field}.field"), given.field.len(), 128)?;
+    text::at_most(&format!("{field}.field"), given.field.len(), value::FIELD_NAME_BYTES_MAX)?;
     text::no_more_than(&format!("{field}.values"), given.values.len(), Filter::VALUES_MAX)?;
     let op = compare(&format!("{field}.op"), given.op)?;
     let values = given.values.into_iter().enumerate();

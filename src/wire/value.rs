@@ -13,7 +13,8 @@ use crate::proto::value::Kind;
 const TEXT_BYTES_MAX: usize = 4_096;
 const TEXTS_MAX: usize = 256;
 const FIELDS_MAX: usize = 64;
-const FIELD_NAME_BYTES_MAX: usize = 128;
+/// The longest name of a metadata field.
+pub(crate) const FIELD_NAME_BYTES_MAX: usize = 128;
 
 /// One value.
 pub(crate) fn value(field: &str, value: pb::Value) -> Result<Value, Invalid> {

@@ -74,7 +74,6 @@ fn log() -> &'static Log {
 }
 
 /// The server of this test will log an ERROR with this text.
-#[allow(dead_code, reason = "for the tests of faults")]
 pub(crate) fn announce(text: &'static str) {
     log().announced.lock().unwrap_or_else(PoisonError::into_inner).push(text);
 }
@@ -114,6 +113,11 @@ impl TestServer {
         running.shutdown().await.unwrap();
     }
 
+    /// Whether an ERROR with this text was logged.
+    pub(crate) fn logged(&self, text: &str) -> bool {
+        log().errors.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|line| line.contains(text))
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
@@ -145,8 +149,8 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         let mut errors = log().errors.lock().unwrap_or_else(PoisonError::into_inner);
         let announced = log().announced.lock().unwrap_or_else(PoisonError::into_inner);
-        let unexpected: Vec<String> =
-            errors.drain(..).filter(|line| !announced.iter().any(|text| line.contains(text))).collect();
+        let is_announced = |line: &mut String| announced.iter().any(|text| line.contains(text));
+        let unexpected: Vec<String> = errors.extract_if(.., |line| !is_announced(line)).collect();
         if !unexpected.is_empty() && !std::thread::panicking() {
             panic!("the server logged errors that no test announced:\n{}", unexpected.join("\n"));
         }

@@ -8,7 +8,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
-use crate::harness::TestServer;
+use crate::harness::{TestServer, announce};
 
 const SERVICES: [&str; 6] = [
     "ibid.v1.AnswerService",
@@ -44,5 +44,14 @@ async fn every_service_is_healthy_and_describes_itself() {
     names.retain(|name| name.starts_with("ibid."));
     names.sort();
     assert_eq!(names, SERVICES);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_in_the_log_is_seen_unless_it_is_announced() {
+    let server = TestServer::start().await;
+    announce("a drill");
+    tracing::error!(what = "a drill", "this is");
+    assert!(server.logged("a drill"));
     server.stop().await;
 }

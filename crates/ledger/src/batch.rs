@@ -90,6 +90,23 @@ struct Waiting {
     reindex: Option<String>,
 }
 
+impl Waiting {
+    /// Makes room for a body.
+    fn admit(&mut self, body_bytes: u64, bytes_max: u64) -> Result<(), LedgerError> {
+        match self.gate {
+            Gate::Closing | Gate::Closed => Err(LedgerError::Closed),
+            Gate::Open if self.poisoned => Err(LedgerError::Poisoned),
+            Gate::Open if self.bytes > 0 && self.bytes + body_bytes > bytes_max => {
+                Err(LedgerError::Overloaded { queued_bytes: self.bytes })
+            }
+            Gate::Open => {
+                self.bytes += body_bytes;
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Queue {
     pub(crate) fn new(bytes_max: u64) -> Queue {
         let waiting = Waiting { entries: Vec::new(), bytes: 0, gate: Gate::Open, poisoned: false, reindex: None };
@@ -99,36 +116,24 @@ impl Queue {
     /// Takes `record` in, or answers at once why not.
     pub(crate) fn push(&self, record: Record) -> Pending {
         let (answer, pending) = oneshot::channel();
-        let refused = match Body::of(&record) {
-            Ok(body) => self.admit(Entry { record, body, answer }),
-            Err(error) => Err((answer, error)),
-        };
-        if let Err((answer, error)) = refused {
-            // The receiver is `pending`.
-            let _ = answer.send(Err(error));
-        }
-        Pending(pending)
-    }
-
-    #[allow(clippy::type_complexity, reason = "the two halves of a refusal, taken apart by the only caller")]
-    fn admit(&self, entry: Entry) -> Result<(), (oneshot::Sender<Result<Committed, LedgerError>>, LedgerError)> {
-        let mut waiting = self.lock();
-        let body_bytes = entry.body.bytes().len() as u64;
-        let error = match waiting.gate {
-            Gate::Closing | Gate::Closed => LedgerError::Closed,
-            Gate::Open if waiting.poisoned => LedgerError::Poisoned,
-            Gate::Open if waiting.bytes > 0 && waiting.bytes + body_bytes > self.bytes_max => {
-                LedgerError::Overloaded { queued_bytes: waiting.bytes }
-            }
-            Gate::Open => {
-                waiting.bytes += body_bytes;
-                waiting.entries.push(entry);
+        // Bodies are made here, in the callers' threads: the commit thread only puts headers in front of them.
+        let admitted = Body::of(&record).and_then(|body| {
+            let mut waiting = self.lock();
+            waiting.admit(body.bytes().len() as u64, self.bytes_max)?;
+            Ok((waiting, body))
+        });
+        match admitted {
+            Ok((mut waiting, body)) => {
+                waiting.entries.push(Entry { record, body, answer });
                 drop(waiting);
                 self.arrived.notify_one();
-                return Ok(());
             }
-        };
-        Err((entry.answer, error))
+            Err(error) => {
+                // The receiver is `pending`.
+                let _ = answer.send(Err(error));
+            }
+        }
+        Pending(pending)
     }
 
     /// Waits for work.

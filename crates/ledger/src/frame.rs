@@ -20,7 +20,7 @@
 //! the next one byte by byte, through bodies that clients filled: the folder id, which no client knows, is what they
 //! cannot forge. Every segment carries a copy of the secret, because without it no name leads to its key.
 
-use crate::{LedgerError, Record, RecordKind};
+use crate::{LedgerError, Position, Record, RecordKind};
 
 /// The newest format, of segments and of records.
 pub(crate) const FORMAT: u16 = 1;
@@ -138,6 +138,13 @@ impl RecordHeader {
     /// The record's length, header included.
     pub(crate) fn record_bytes(&self) -> u64 {
         RecordHeader::BYTES as u64 + u64::from(self.body_bytes)
+    }
+
+    /// Where the record stands whose header is at `offset` of `segment`.
+    pub(crate) fn position(&self, segment: u32, offset: u64) -> Position {
+        // Bodies are far shorter than what saturates; a header that claims otherwise is found out when it is read.
+        let bytes = u32::try_from(self.record_bytes()).unwrap_or(u32::MAX);
+        Position { segment, offset, bytes }
     }
 
     pub(crate) fn is(&self, kind: RecordKind) -> bool {

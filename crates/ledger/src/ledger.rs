@@ -25,7 +25,8 @@ use crate::{
 pub struct Config {
     /// A segment is not made longer than this, in bytes, unless one group alone is.
     pub segment_bytes_max: u64,
-    /// Bytes of records that may wait; one more is refused. Where nothing waits, a record of any size is accepted.
+    /// Bytes of records that may wait or be in writing; what goes beyond is refused, unless nothing waits. In memory they
+    /// take up about three times as much: as values, as bytes, and as the piece being written.
     pub queue_bytes_max: u64,
     /// How long sled may take to open before the index is kept in memory instead.
     pub index_open_max: Duration,

@@ -147,8 +147,7 @@ impl Log {
                     }
                     Step::Record { header, header_checksum, offset, body } => {
                         seam.checksum = Some(header_checksum);
-                        let bytes = u32::try_from(header.record_bytes()).unwrap_or(u32::MAX);
-                        let position = Position { segment: segment.number, offset, bytes };
+                        let position = header.position(segment.number, offset);
                         if header.sequence >= from && visit(Seen { header, position, body })?.is_break() {
                             break 'segments;
                         }

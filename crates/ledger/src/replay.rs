@@ -85,12 +85,9 @@ pub(crate) fn settle(
         }
         IndexKind::Sled => match settle_sled(opened, place) {
             Ok((index, filled)) => {
-                let walked = match filled {
-                    Some(ref walked) => Walked { records: walked.records, damaged: walked.damaged.clone() },
-                    None => walk(log)?,
-                };
                 let kept = Kept { index: Some(Arc::new(index)), state: IndexState::Kept(kind) };
-                Ok((kept, filled.is_some(), walked))
+                let rebuilt = filled.is_some();
+                Ok((kept, rebuilt, filled.map_or_else(|| walk(log), Ok)?))
             }
             Err(LedgerError::Index { detail }) => {
                 let (kept, walked) = fall_back(log, detail)?;

@@ -36,12 +36,19 @@ impl LexicalError {
         LexicalError::Corrupt { detail: detail.into() }
     }
 
-    /// Sorts `source` into damage and everything else. For `map_err`.
+    /// Sorts what tantivy says into damage and everything else. For `map_err`.
     pub(crate) fn when(doing: &'static str) -> impl Fn(TantivyError) -> LexicalError {
-        move |source| match is_damage(&source) {
-            true => LexicalError::corrupt(source.to_string()),
-            false => LexicalError::Failed { doing, source },
+        move |source| {
+            if is_damage(&source) {
+                LexicalError::corrupt(source.to_string())
+            } else {
+                LexicalError::Failed { doing, source }
+            }
         }
+    }
+
+    pub(crate) fn read(source: impl Into<TantivyError>) -> LexicalError {
+        LexicalError::when("read")(source.into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! An index: opened, written in commits, merged.
+//! An index: opened and verified, written, merged, destroyed.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,7 +51,7 @@ pub struct LexicalIndex {
     current: RwLock<Snapshot>,
 }
 
-/// tantivy's writer owns a lock file, threads and a buffer: it is open while a batch is written, and kept from one batch to
+/// tantivy's writer owns a lock file and three threads: it is open while a batch is written, and kept from one batch to
 /// the next only while a merge needs it.
 #[derive(Default)]
 struct Writing {

@@ -142,7 +142,7 @@ fn score_segment(
         for (doc, score) in (start..).zip(&mut scores) {
             // What holds a term has a score above 0.
             if *score > 0.0 {
-                best.offer(segment, doc, *score);
+                best.offer(segment, doc, *score)?;
                 *score = 0.0;
             }
         }
@@ -193,20 +193,20 @@ struct Best<'a> {
 }
 
 impl Best<'_> {
-    fn offer(&mut self, segment: &Segment, doc: DocId, bm25: f32) {
+    fn offer(&mut self, segment: &Segment, doc: DocId, bm25: f32) -> Result<(), LexicalError> {
         let full = self.heap.len() == self.n;
         // Cheapest first: few chunks come near the best, and only those are looked up.
         if full && self.heap.peek().is_some_and(|worst| bm25 < worst.0.bm25) || !segment.is_alive(doc) {
-            return;
+            return Ok(());
         }
-        let scored = Scored { bm25, label: segment.label(doc) };
-        if self.allowed.is_some_and(|allowed| !allowed.contains(scored.label)) {
-            return;
+        let label = segment.label(doc)?;
+        if self.allowed.is_none_or(|allowed| allowed.contains(label)) {
+            self.heap.push(Reverse(Scored { bm25, label }));
+            if full {
+                self.heap.pop();
+            }
         }
-        self.heap.push(Reverse(scored));
-        if full {
-            self.heap.pop();
-        }
+        Ok(())
     }
 
     fn into_list(self) -> Vec<(Label, f32)> {

@@ -15,7 +15,7 @@ use tantivy::index::{InvertedIndexReader, SegmentId};
 use tantivy::postings::{BlockSegmentPostings, TermInfo};
 use tantivy::schema::IndexRecordOption;
 use tantivy::tokenizer::TextAnalyzer;
-use tantivy::{Directory, DocId, Index, SegmentReader, Term};
+use tantivy::{Directory, DocId, Index, SegmentReader, TantivyError, Term};
 
 use crate::LexicalError;
 use crate::schema::{Fields, LABEL};
@@ -31,7 +31,7 @@ pub(crate) struct State {
     pub(crate) segments: Vec<Arc<Segment>>,
     /// Living chunks.
     pub(crate) chunks: u64,
-    /// Terms of the living chunks, counted as [`Segment::length`] counts them.
+    /// Terms of the living chunks, counted as [`Segment::length_code`] counts them.
     pub(crate) terms: u64,
 }
 
@@ -65,15 +65,15 @@ impl Snapshot {
     /// The labels of the chunks that live in it.
     ///
     /// # Errors
-    /// [`LexicalError::Corrupt`]: a label is none.
+    /// [`LexicalError::Corrupt`]: what stands for a label is none.
     pub fn labels(&self) -> Result<RoaringBitmap, LexicalError> {
-        let living = |segment: &Arc<Segment>| {
-            segment.reader.doc_ids_alive().map(|doc| segment.labels.get_val(doc)).collect::<Vec<u64>>()
-        };
-        let label = |label: u64| {
-            Label::try_from(label).map_err(|_| LexicalError::Corrupt { detail: format!("{label} is no label") })
-        };
-        self.0.segments.iter().flat_map(living).map(label).collect()
+        let mut labels = RoaringBitmap::new();
+        for segment in &self.0.segments {
+            for doc in segment.reader.doc_ids_alive() {
+                labels.insert(segment.label(doc)?);
+            }
+        }
+        Ok(labels)
     }
 
     /// Whether the chunk of this label lives in it.
@@ -83,8 +83,8 @@ impl Snapshot {
     pub fn contains(&self, label: Label) -> Result<bool, LexicalError> {
         let term = Term::from_field_u64(self.0.fields.label, u64::from(label));
         for segment in &self.0.segments {
-            let labels = segment.reader.inverted_index(self.0.fields.label).map_err(LexicalError::when("read"))?;
-            let found = labels.get_term_info(&term).map_err(|error| LexicalError::when("read")(error.into()))?;
+            let labels = segment.reader.inverted_index(self.0.fields.label).map_err(LexicalError::read)?;
+            let found = labels.get_term_info(&term).map_err(LexicalError::read)?;
             if let Some(found) = found
                 && segment.live_frequency(&labels, &found)? > 0
             {
@@ -108,7 +108,7 @@ impl State {
         let _files_stay = index
             .directory()
             .acquire_lock(&META_LOCK)
-            .map_err(|error| failed(tantivy::TantivyError::LockFailure(error, None)))?;
+            .map_err(|error| failed(TantivyError::LockFailure(error, None)))?;
         let mut segments = Vec::new();
         for segment in index.searchable_segments().map_err(&failed)? {
             let version = (segment.id(), segment.meta().delete_opstamp());
@@ -129,8 +129,7 @@ impl State {
         let mut places = Vec::with_capacity(self.segments.len());
         let mut frequency = 0;
         for segment in &self.segments {
-            let place =
-                segment.postings.get_term_info(&term).map_err(|error| LexicalError::when("read")(error.into()))?;
+            let place = segment.postings.get_term_info(&term).map_err(LexicalError::read)?;
             if let Some(place) = &place {
                 frequency += segment.live_frequency(&segment.postings, place)?;
             }
@@ -164,9 +163,8 @@ impl Segment {
         let Some(alive) = self.reader.alive_bitset() else {
             return Ok(u64::from(place.doc_freq));
         };
-        let mut block = postings
-            .read_block_postings_from_terminfo(place, IndexRecordOption::Basic)
-            .map_err(|error| LexicalError::when("read")(error.into()))?;
+        let mut block =
+            postings.read_block_postings_from_terminfo(place, IndexRecordOption::Basic).map_err(LexicalError::read)?;
         let mut live = 0;
         while !block.docs().is_empty() {
             live += block.docs().iter().filter(|doc| alive.is_alive(**doc)).count() as u64;
@@ -177,19 +175,19 @@ impl Segment {
 
     /// The postings at `place`, with how often the term stands in each chunk.
     pub(crate) fn postings(&self, place: &TermInfo) -> Result<BlockSegmentPostings, LexicalError> {
-        self.postings
-            .read_block_postings_from_terminfo(place, IndexRecordOption::WithFreqs)
-            .map_err(|error| LexicalError::when("read")(error.into()))
+        self.postings.read_block_postings_from_terminfo(place, IndexRecordOption::WithFreqs).map_err(LexicalError::read)
     }
 
     pub(crate) fn is_alive(&self, doc: DocId) -> bool {
         !self.reader.is_deleted(doc)
     }
 
-    pub(crate) fn label(&self, doc: DocId) -> Label {
-        Label::try_from(self.labels.get_val(doc)).expect("only labels are written into the label column")
+    pub(crate) fn label(&self, doc: DocId) -> Result<Label, LexicalError> {
+        let label = self.labels.get_val(doc);
+        Label::try_from(label).map_err(|_| LexicalError::corrupt(format!("{label} is no label")))
     }
 
+    /// The chunk's number of terms in one byte: exact up to 40, above that within an eighth below.
     pub(crate) fn length_code(&self, doc: DocId) -> u8 {
         self.lengths.fieldnorm_id(doc)
     }

@@ -91,8 +91,7 @@ fn survey(last: &mut Segment, folder: FolderId, expected: u64, durable: u64) -> 
                 if header.sequence > durable {
                     unproved = unproved.or(Some(offset));
                 }
-                let bytes = u32::try_from(header.record_bytes()).unwrap_or(u32::MAX);
-                let position = Position { segment: last.number, offset, bytes };
+                let position = header.position(last.number, offset);
                 tail.sequence = header.sequence;
                 tail.checksum = header_checksum;
                 tail.checkpoint = header.is(RecordKind::IndexCheckpoint).then_some(position);

@@ -10,7 +10,7 @@ use super::tail::Tail;
 use super::{Log, segment_path};
 use crate::frame::{Body, FolderId, RecordHeader, SegmentHeader};
 use crate::segment::{First, Segment};
-use crate::{Committed, LedgerError, Position};
+use crate::{Committed, LedgerError};
 
 /// What the ledger has done since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,8 +121,7 @@ impl Writer {
         let mut checksum = self.checksum;
         for (sequence, body) in (self.sequence + 1..).zip(group) {
             let header = body.header(sequence, self.sequence);
-            let bytes = u32::try_from(header.record_bytes()).expect("bodies are far shorter");
-            let position = Position { segment: self.number, offset: self.end + piece.len() as u64, bytes };
+            let position = header.position(self.number, self.end + piece.len() as u64);
             committed.push(Committed { sequence, position });
             let (header, header_checksum) = header.encode(folder);
             checksum = header_checksum;
