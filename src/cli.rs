@@ -60,6 +60,9 @@ struct Global {
     /// A file with the key to show [default: keys/default.key of the data folder; or the variable IBID_KEY]
     #[arg(long, global = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// The key itself. Only as a variable: a command line can be read by others.
+    #[arg(long, hide = true, env = "IBID_KEY", hide_env_values = true)]
+    key: Option<String>,
     /// One JSON object on standard output instead of text for people
     #[arg(long, global = true)]
     json: bool,

@@ -1,6 +1,8 @@
 //! The log: structured lines on standard error. `IBID_LOG` filters them (`info` by default), `IBID_LOG_FORMAT=json` makes
 //! each an object.
 
+#![allow(clippy::disallowed_methods, reason = "the log starts before the configuration is read")]
+
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;

@@ -145,9 +145,9 @@ fn bearer(key: &str) -> anyhow::Result<Bearer> {
 }
 
 fn read_key(global: &Global, data_dir: &Path, who: As) -> anyhow::Result<String> {
-    let file = match (&global.key_file, std::env::var("IBID_KEY")) {
+    let file = match (&global.key_file, &global.key) {
         (Some(file), _) => file.clone(),
-        (None, Ok(key)) if !key.is_empty() => return Ok(key.trim().to_owned()),
+        (None, Some(key)) if !key.is_empty() => return Ok(key.trim().to_owned()),
         (None, _) => data_dir.join("keys").join(match who {
             As::Tenant => "default.key",
             As::Operator => "operator.key",

@@ -56,7 +56,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "limits.upload_bytes_max",
         variable: "IBID_UPLOAD_BYTES_MAX",
         default: "268435456",
-        about: "bytes that all uploads together hold in memory, from 1 MiB; beyond it documents are refused with a hint to retry",
+        about: "bytes of documents, with their headers, that all uploads together hold in memory, from 1 MiB; beyond it documents are refused with a hint to retry",
     },
     Setting {
         key: "compute.threads",

@@ -9,26 +9,37 @@ use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use futures::stream;
 use ibid_engine::Invalid;
+use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, Streaming};
 
 use crate::proto::ingest_request::Step;
 use crate::proto::{DocumentHeader, IngestRequest};
-use crate::status::{ToStatus, out_of_step, overloaded};
+use crate::status::{OrStatus, ToStatus, out_of_step, overloaded};
 use crate::wire;
 use crate::wire::document::Address;
 
 /// What is held while documents are on their way into the engine: all uploads of the server share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
-    kib: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     document_bytes_max: usize,
 }
 
 impl Room {
-    /// Room for `bytes_max` bytes of content, none of it longer than `document_bytes_max`.
+    /// Room for `bytes_max` bytes of documents, none with a content longer than `document_bytes_max`.
     pub(crate) fn new(bytes_max: usize, document_bytes_max: usize) -> Room {
-        Room { kib: Arc::new(Semaphore::new(bytes_max.div_ceil(1_024))), document_bytes_max }
+        Room { bytes: Arc::new(Semaphore::new(bytes_max)), document_bytes_max }
+    }
+
+    /// Room for `bytes` more.
+    ///
+    /// # Errors
+    /// There is none now. Nobody waits for it: two uploads that hold some could wait for each other.
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let bytes = u32::try_from(bytes).expect("a message has at most 17 MiB");
+        let permit = Arc::clone(&self.bytes).try_acquire_many_owned(bytes);
+        permit.map_err(|_| overloaded("too many bytes of documents are on their way"))
     }
 }
 
@@ -39,12 +50,12 @@ pub(crate) struct Upload {
     pub(crate) header: DocumentHeader,
     pub(crate) content: Bytes,
     /// Given back when the document is in the engine.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// The document between its header and its commit.
 enum Open {
-    Taken { address: Address, header: Box<DocumentHeader>, content: BytesMut, room: Option<OwnedSemaphorePermit> },
+    Taken { address: Address, header: Box<DocumentHeader>, content: BytesMut, room: OwnedSemaphorePermit },
     Refused(Status),
 }
 
@@ -67,7 +78,7 @@ impl Assembly {
         match (self.open.take(), step) {
             (_, None) => Err(out_of_step("is not set")),
             (None, Some(Step::Header(header))) => {
-                self.open = Some(Open::start(header));
+                self.open = Some(Open::start(header, &self.room));
                 Ok(None)
             }
             (Some(open), Some(Step::Part(part))) => {
@@ -88,10 +99,11 @@ impl Assembly {
 }
 
 impl Open {
-    fn start(header: DocumentHeader) -> Open {
-        match wire::document::header_address(&header) {
-            Ok(address) => Open::Taken { address, header: Box::new(header), content: BytesMut::new(), room: None },
-            Err(invalid) => Open::Refused(invalid.to_status()),
+    fn start(header: DocumentHeader, bounds: &Room) -> Open {
+        let address = wire::document::header_address(&header).or_status();
+        match address.and_then(|address| Ok((address, bounds.take(header.encoded_len())?))) {
+            Ok((address, room)) => Open::Taken { address, header: Box::new(header), content: BytesMut::new(), room },
+            Err(refused) => Open::Refused(refused),
         }
     }
 
@@ -102,15 +114,9 @@ impl Open {
             let problem = format!("has {bytes} bytes or more, expected at most {}", bounds.document_bytes_max);
             return Open::Refused(Invalid::new("content", problem).to_status());
         }
-        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = u32::try_from(bytes.div_ceil(1_024).saturating_sub(held)).unwrap_or(u32::MAX);
-        // Waiting for room while holding some could wait for ever: other uploads may do the same.
-        let Ok(more) = Arc::clone(&bounds.kib).try_acquire_many_owned(more) else {
-            return Open::Refused(overloaded("too many bytes of documents are on their way"));
-        };
-        match &mut room {
-            Some(room) => room.merge(more),
-            None => room = Some(more),
+        match bounds.take(part.len()) {
+            Ok(more) => room.merge(more),
+            Err(refused) => return Open::Refused(refused),
         }
         content.extend_from_slice(part);
         Open::Taken { address, header, content, room }
@@ -204,13 +210,13 @@ mod tests {
 
     #[test]
     fn room_is_shared_and_given_back() {
-        let room = Room::new(10 * 1_024, 8 * 1_024);
+        let room = Room::new(10_000, 8_000);
         let (mut one, mut other) = (Assembly::new(room.clone()), Assembly::new(room));
-        let held = run(&mut one, vec![header("a"), part(8 * 1_024), commit()]).unwrap().unwrap().unwrap();
-        let refused = refusal(&mut other, vec![header("b"), part(2_049), commit()]);
+        let held = run(&mut one, vec![header("a"), part(8_000), commit()]).unwrap().unwrap().unwrap();
+        let refused = refusal(&mut other, vec![header("b"), part(2_000), commit()]);
         assert_eq!(refused.code(), Code::ResourceExhausted);
         drop(held);
-        assert!(run(&mut other, vec![header("b"), part(2_049), commit()]).unwrap().unwrap().is_ok());
+        assert!(run(&mut other, vec![header("b"), part(2_000), commit()]).unwrap().unwrap().is_ok());
     }
 
     #[test]

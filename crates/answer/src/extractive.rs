@@ -1,7 +1,9 @@
 //! A generator without a language model: the sources' own best sentences.
 //!
 //! It cannot join, shorten or translate; what it says stands in a source. The cross-encoder scores the units of the
-//! sources against the question, and those near the best one are said, each with its marker.
+//! sources against the question. It reads a unit with its headings, so that all units below the right heading please it:
+//! what of the question's rarer words a unit holds itself decides between them. Those near the best one are said, each
+//! with its marker. A question that names a code which no source has is not answered with what another code means.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use crate::markers::{canonical, neutral};
 use crate::units::{Unit, UnitKind, units};
 use crate::words::words;
 
-/// How much is looked at and said. Scores are the cross-encoder's logits.
+/// How much is looked at and said. Scores are the cross-encoder's logits, raised by what of the question the unit holds.
 #[derive(Debug, Clone, Copy)]
 pub struct ExtractiveConfig {
     /// The most units that the cross-encoder scores; those with most of the question's words come first.
@@ -45,7 +47,14 @@ struct Candidate {
     context: String,
     kind: UnitKind,
     text: String,
+    /// Which share of the question's words it holds, the rarer ones counting more, 0 to 1.
+    coverage: f32,
 }
+
+/// What a unit that holds all of the question's words gains, in logits.
+const COVERAGE_GAIN: f32 = 4.0;
+/// What a unit loses that cannot stand alone: a fence of code, the beginning or the end of a sentence.
+const FRAGMENT_LOSS: f32 = 2.0;
 
 impl Extractive {
     /// Its public name, by which [`crate::Finish`] knows it.
@@ -68,7 +77,8 @@ impl Extractive {
             let detail = format!("gave {} scores for {} passages", logits.len(), candidates.len());
             return Err(ModelError::Failed { model: self.rerank.model().to_string(), detail });
         }
-        Ok(choose(candidates, &logits, &self.config))
+        let scores: Vec<f32> = candidates.iter().zip(logits).map(|(one, logit)| one.score(logit)).collect();
+        Ok(choose(candidates, &scores, &self.config))
     }
 }
 
@@ -99,27 +109,66 @@ impl Generate for Extractive {
     }
 }
 
+impl Candidate {
+    fn score(&self, logit: f32) -> f32 {
+        let begins = self.kind != UnitKind::Sentence || !self.text.starts_with(char::is_lowercase);
+        let whole = begins && !self.text.ends_with(':') && self.kind != UnitKind::Code;
+        logit + COVERAGE_GAIN * self.coverage - if whole { 0.0 } else { FRAGMENT_LOSS }
+    }
+}
+
 /// The units of `sources` in their order: of more than `units_max` those with most of the question's words, of equals the
-/// earlier ones. Headings say nothing by themselves, and nothing is said twice.
+/// earlier ones. Headings say nothing by themselves, and nothing is said twice. None at all if the question names a code
+/// that stands in no source.
 fn candidates(question: &str, sources: &[Source], units_max: usize) -> Vec<Candidate> {
     let asked: BTreeSet<String> = words(question).collect();
     let mut seen = BTreeSet::new();
-    let mut found: Vec<(usize, Candidate)> = Vec::new();
+    let mut found: Vec<(BTreeSet<String>, Candidate)> = Vec::new();
     for Source { number, context, text } in sources {
         for Unit { bytes, kind } in units(text).into_iter().filter(|unit| unit.kind != UnitKind::Heading) {
             let text = shown(&text[bytes], kind);
             let said: BTreeSet<String> = words(&text).collect();
             if !said.is_empty() && seen.insert(text.clone()) {
-                let common = said.intersection(&asked).count();
-                found.push((common, Candidate { source: *number, context: context.clone(), kind, text }));
+                let unit = Candidate { source: *number, context: context.clone(), kind, text, coverage: 0.0 };
+                found.push((said, unit));
             }
         }
     }
+    let is_there = |code: &String| {
+        found.iter().any(|(said, unit)| said.contains(code) || words(&unit.context).any(|word| word == *code))
+    };
+    if !codes(question).iter().all(is_there) {
+        return Vec::new();
+    }
+    let weights: Vec<(&String, f32)> = asked
+        .iter()
+        .map(|word| {
+            let units_with = found.iter().filter(|(said, _)| said.contains(word)).count();
+            (word, (1.0 + found.len() as f32 / (1.0 + units_with as f32)).ln())
+        })
+        .collect();
+    let all: f32 = weights.iter().map(|(_, weight)| weight).sum();
+    for (said, unit) in &mut found {
+        let held: f32 = weights.iter().filter(|(word, _)| said.contains(*word)).map(|(_, weight)| weight).sum();
+        unit.coverage = if all > 0.0 { held / all } else { 0.0 };
+    }
     let mut order: Vec<usize> = (0..found.len()).collect();
-    order.sort_by_key(|ordinal| std::cmp::Reverse(found[*ordinal].0));
+    order.sort_by(|a, b| found[*b].1.coverage.total_cmp(&found[*a].1.coverage).then(a.cmp(b)));
     order.truncate(units_max);
     order.sort_unstable();
     order.into_iter().map(|ordinal| found[ordinal].1.clone()).collect()
+}
+
+/// The words of the question that are codes: letters or signs joined with digits, as in E-4102, RP-3 or v1.2. A bare number
+/// is none: it may be written in words, or in another unit.
+fn codes(question: &str) -> BTreeSet<String> {
+    let code = |token: &&str| {
+        let (letters, digits) = (token.chars().any(char::is_alphabetic), token.chars().any(char::is_numeric));
+        letters && digits
+    };
+    let tokens = question.split(|found: char| !(found.is_alphanumeric() || matches!(found, '-' | '_' | '.' | '/')));
+    let parts = tokens.filter(code).flat_map(|token| words(token).collect::<Vec<_>>());
+    parts.filter(|word| word.chars().any(char::is_numeric)).collect()
 }
 
 /// A unit on one line, code apart, and with no marker that would be taken for one of ours.
@@ -134,13 +183,13 @@ fn shown(unit: &str, kind: UnitKind) -> String {
 }
 
 /// Those within the margin of the best, in the order of `candidates`; none if the best is below the floor.
-fn choose(candidates: Vec<Candidate>, logits: &[f32], config: &ExtractiveConfig) -> Vec<Candidate> {
-    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+fn choose(candidates: Vec<Candidate>, scores: &[f32], config: &ExtractiveConfig) -> Vec<Candidate> {
+    let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if best < config.floor {
         return Vec::new();
     }
-    let mut order: Vec<usize> = (0..logits.len()).filter(|ordinal| logits[*ordinal] >= best - config.margin).collect();
-    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    let mut order: Vec<usize> = (0..scores.len()).filter(|ordinal| scores[*ordinal] >= best - config.margin).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     order.truncate(config.picks_max);
     order.sort_unstable();
     order.into_iter().map(|ordinal| candidates[ordinal].clone()).collect()

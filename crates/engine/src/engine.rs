@@ -32,7 +32,8 @@ pub struct Opened {
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: Option<FolderLock>,
+    /// Let go when the engine is closed.
+    lock: Mutex<Option<FolderLock>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -75,7 +76,10 @@ impl Engine {
     /// # Errors
     /// [`EngineError`]: the folder is in use, damaged beyond reading, or cannot be written.
     pub fn open(config: Config, parts: Parts) -> Result<(Engine, Opened), EngineError> {
-        parts.disk.create_dir_all(&config.folder).map_err(|source| EngineError::Io { doing: "make the data folder", source })?;
+        parts
+            .disk
+            .create_dir_all(&config.folder)
+            .map_err(|source| EngineError::Io { doing: "make the data folder", source })?;
         let lock = match parts.views {
             Views::Folder => Some(lock_folder(&config.folder).map_err(EngineError::of_ledger)?),
             Views::Memory => None,
@@ -115,7 +119,7 @@ impl Engine {
         });
         let threads = start_threads(&shared, receiver)
             .map_err(|source| EngineError::Io { doing: "start the engine's threads", source })?;
-        Ok((Engine { shared, threads: Mutex::new(threads), _lock: lock }, Opened { ledger: report }))
+        Ok((Engine { shared, threads: Mutex::new(threads), lock: Mutex::new(lock) }, Opened { ledger: report }))
     }
 
     /// Whom a credential belongs to.
@@ -130,7 +134,12 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; or it cannot be opened.
-    pub async fn partition(&self, ctx: &Ctx, tenant: &TenantId, name: &CollectionName) -> Result<Partition, EngineError> {
+    pub async fn partition(
+        &self,
+        ctx: &Ctx,
+        tenant: &TenantId,
+        name: &CollectionName,
+    ) -> Result<Partition, EngineError> {
         let entry = self.shared.catalog().collection(tenant.key(), name).cloned();
         let missing = || EngineError::NotFound { kind: "collection", name: name.to_string() };
         let entry = entry.ok_or_else(missing)?;
@@ -163,6 +172,7 @@ impl Engine {
         if let Err(error) = self.shared.ledger.close() {
             tracing::warn!(%error, "the ledger did not close cleanly; its index is rebuilt at the next start");
         }
+        *lock(&self.lock) = None;
     }
 
     /// How many syncs the ledger has made, and for how many records.
@@ -243,7 +253,11 @@ impl Shared {
         self.config.folder.join("partitions").join(key.to_string())
     }
 
-    async fn open_partition(self: &Arc<Shared>, name: &CollectionName, entry: CollectionEntry) -> Result<Arc<State>, EngineError> {
+    async fn open_partition(
+        self: &Arc<Shared>,
+        name: &CollectionName,
+        entry: CollectionEntry,
+    ) -> Result<Arc<State>, EngineError> {
         let key = entry.key;
         let opening = {
             let mut partitions = lock(&self.partitions);

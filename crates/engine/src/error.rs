@@ -3,7 +3,7 @@
 use ibid_core::ModelError;
 use ibid_ledger::LedgerError;
 use ibid_lexical::LexicalError;
-use ibid_runtime::Stopped;
+use ibid_runtime::{PoolError, Stopped};
 use ibid_vector::VectorError;
 
 /// A field that was refused.
@@ -96,6 +96,39 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// What a refusal of the compute pool means to whoever called the engine.
+    pub(crate) fn of_pool(error: PoolError) -> EngineError {
+        match error {
+            PoolError::Full { queued } => EngineError::Overloaded(format!("{queued} jobs wait for the compute pool")),
+            PoolError::Stopped(stopped) => EngineError::Stopped(stopped),
+            PoolError::Panicked { message } => {
+                EngineError::Io { doing: "compute", source: std::io::Error::other(message) }
+            }
+        }
+    }
+
+    /// What a failure of an index of words means to whoever called the engine.
+    pub(crate) fn of_lexical(error: LexicalError) -> EngineError {
+        match error {
+            LexicalError::Stopped(stopped) => EngineError::Stopped(stopped),
+            LexicalError::Corrupt { .. } | LexicalError::Failed { .. } => EngineError::Lexical(error),
+        }
+    }
+
+    /// What a failure of an index of vectors means to whoever called the engine.
+    pub(crate) fn of_vector(error: VectorError) -> EngineError {
+        match error {
+            VectorError::Stopped(stopped) => EngineError::Stopped(stopped),
+            VectorError::Config(_)
+            | VectorError::Dimensions { .. }
+            | VectorError::NotFinite { .. }
+            | VectorError::Zero
+            | VectorError::StoredDimensions { .. }
+            | VectorError::Corrupt { .. }
+            | VectorError::Disk { .. } => EngineError::Vector(error),
+        }
+    }
+
     /// What a failure of the ledger means to whoever called the engine.
     pub(crate) fn of_ledger(error: LedgerError) -> EngineError {
         match error {

@@ -250,7 +250,9 @@ impl State {
             status.documents += 1;
             status.documents_pending += u64::from(entry.stage() != Stage::Vector && !entry.current.parked);
             status.documents_parked += u64::from(entry.current.parked);
-            if let Some((served, cut)) = entry.served().and_then(|version| version.cut.as_ref().map(|cut| (version, cut))) {
+            if let Some((served, cut)) =
+                entry.served().and_then(|version| version.cut.as_ref().map(|cut| (version, cut)))
+            {
                 status.chunks += u64::from(cut.count());
                 status.chunks_embedded += u64::from(served.embedded);
             }
@@ -276,9 +278,14 @@ pub(crate) fn stored(ledger: &Ledger, put: Position) -> Result<StoredDocument, E
 
 /// How waiting for a stage ended.
 pub(crate) enum Waited {
-    Reached { stage: Stage, chunks: u32 },
+    Reached {
+        stage: Stage,
+        chunks: u32,
+    },
     /// Embedding failed too often: found by words only.
-    Parked { chunks: u32 },
+    Parked {
+        chunks: u32,
+    },
     /// A later write replaced or deleted it first.
     Overtaken,
 }
@@ -341,7 +348,7 @@ impl Partition {
         self.tenant.reader()
     }
 
-    fn may_read(&self, version: &Version) -> bool {
+    pub(crate) fn may_read(&self, version: &Version) -> bool {
         self.reader().may_read(&version.meta.readers)
     }
 

@@ -4,12 +4,12 @@
 //! the served versions. Whatever it has too much is removed, what it lacks is added from the ledger; one that is damaged or
 //! missing is made anew.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use ibid_chunk::Chunker;
 use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Label, Revision};
-use ibid_ledger::{Head, Ledger, Record};
+use ibid_ledger::{Head, Ledger, Position, Record};
 use ibid_lexical::{Analysis, Changes, LexicalError, LexicalIndex, Storage};
 use ibid_vector::VectorIndex;
 use roaring::RoaringBitmap;
@@ -28,7 +28,10 @@ const REBUILD_BATCH_CHUNKS: usize = 4_096;
 /// Opens a partition.
 pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &CollectionEntry) -> Result<State, EngineError> {
     let model = shared.parts.models.get(&entry.settings.embedder).cloned().ok_or_else(|| {
-        EngineError::Unfit(format!("collection {name} holds vectors of {}, which is not loaded; load it", entry.settings.embedder))
+        EngineError::Unfit(format!(
+            "collection {name} holds vectors of {}, which is not loaded; load it",
+            entry.settings.embedder
+        ))
     })?;
     let documents = read_documents(shared, entry)?;
     let reading = read_as(shared, entry, entry.settings.clone(), &documents)?;
@@ -44,7 +47,8 @@ pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &Collecti
 
 /// The collection read by other settings: the index of words is kept if its analysis stays as it is.
 pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Reading, EngineError> {
-    let entry = CollectionEntry { key: state.key, settings: settings.clone(), created_ms: state.created_ms, incarnation: 0 };
+    let entry =
+        CollectionEntry { key: state.key, settings: settings.clone(), created_ms: state.created_ms, incarnation: 0 };
     read_as(&state.shared, &entry, settings, &state.documents())
 }
 
@@ -87,15 +91,17 @@ fn read_version(
 ) -> Result<Option<(ibid_core::DocumentId, Version)>, EngineError> {
     let Some(put) = version.put else { return Ok(None) };
     let document = stored(ledger, put)?;
-    let cut = match version.chunked {
-        None => None,
-        Some(position) => match ledger.read(position).map_err(EngineError::of_ledger)? {
-            Record::DocumentChunked { first_label, title, chunks, .. } => Some(Arc::new(Cut { first_label, title, chunks })),
-            other => return Err(EngineError::Damaged(format!("the ledger has {other:?} where chunks should be"))),
-        },
-    };
+    let cut = version.chunked.map(|position| read_cut(ledger, position)).transpose()?;
     let durable = Version::durable(version.revision, version.generation, put, Arc::new(Meta::of(&document)));
     Ok(Some((document.id, Version { cut, embedded: version.embedded_chunks, ..durable })))
+}
+
+fn read_cut(ledger: &Ledger, position: Position) -> Result<Arc<Cut>, EngineError> {
+    let record = ledger.read(position).map_err(EngineError::of_ledger)?;
+    let Record::DocumentChunked { first_label, title, chunks, .. } = record else {
+        return Err(EngineError::Damaged("the ledger has another record where chunks should be".to_owned()));
+    };
+    Ok(Arc::new(Cut { first_label, title, chunks }))
 }
 
 fn unfinished(documents: &Documents) -> (Vec<CutWork>, Vec<EmbedWork>) {
@@ -125,25 +131,28 @@ fn read_as(
     let lexical = open_lexical(shared, entry, &folder, analysis)?;
 
     let served = || documents.listed(None).filter_map(|(_, entry)| entry.served());
-    let expected: RoaringBitmap = served().filter_map(|version| version.cut.as_ref()).flat_map(|cut| cut.labels()).collect();
-    let held = lexical.snapshot().labels().map_err(EngineError::Lexical)?;
+    let expected: RoaringBitmap =
+        served().filter_map(|version| version.cut.as_ref()).flat_map(|cut| cut.labels()).collect();
+    let held = lexical.snapshot().labels().map_err(EngineError::of_lexical)?;
     let mut changes = Changes { remove: (&held - &expected).iter().collect(), add: Vec::new() };
     let missing = &expected - &held;
     if !missing.is_empty() {
         tracing::info!(partition = %entry.key, chunks = missing.len(), "adding to the index of words what the ledger has");
     }
     for version in served() {
-        let Some(cut) = version.cut.as_ref().filter(|cut| cut.labels().any(|label| missing.contains(label))) else { continue };
+        let Some(cut) = version.cut.as_ref().filter(|cut| cut.labels().any(|label| missing.contains(label))) else {
+            continue;
+        };
         let text = stored(&shared.ledger, version.put)?.text.unpack().map_err(EngineError::of_ledger)?;
         changes.add.extend(words_of(cut, &text)?.into_iter().filter(|words| missing.contains(words.label)));
         if changes.add.len() >= REBUILD_BATCH_CHUNKS {
             let batch = std::mem::replace(&mut changes, Changes { remove: Vec::new(), add: Vec::new() });
-            lexical.write(batch, documents.generation.0).map_err(EngineError::Lexical)?;
+            lexical.write(batch, documents.generation.0).map_err(EngineError::of_lexical)?;
         }
     }
     if !changes.add.is_empty() || !changes.remove.is_empty() {
-        lexical.write(changes, documents.generation.0).map_err(EngineError::Lexical)?;
-        lexical.maintain().map_err(EngineError::Lexical)?;
+        lexical.write(changes, documents.generation.0).map_err(EngineError::of_lexical)?;
+        lexical.maintain().map_err(EngineError::of_lexical)?;
     }
     Ok(Reading { settings, chunker, lexical })
 }
@@ -151,7 +160,7 @@ fn read_as(
 fn open_lexical(
     shared: &Shared,
     entry: &CollectionEntry,
-    folder: &PathBuf,
+    folder: &Path,
     analysis: Analysis,
 ) -> Result<LexicalIndex, EngineError> {
     let storage = match shared.parts.views {
@@ -159,15 +168,15 @@ fn open_lexical(
         Views::Folder => {
             let made = shared.parts.disk.create_dir_all(folder);
             made.map_err(|source| EngineError::Io { doing: "make an index folder", source })?;
-            Storage::Folder(folder.clone())
+            Storage::Folder(folder.to_owned())
         }
     };
     match LexicalIndex::open(&storage, analysis) {
         Ok(opened) => Ok(opened.index),
         Err(error @ LexicalError::Corrupt { .. }) => {
             tracing::warn!(partition = %entry.key, error = &error as &dyn std::error::Error, "making the index of words anew");
-            LexicalIndex::destroy(folder).map_err(EngineError::Lexical)?;
-            Ok(LexicalIndex::open(&storage, analysis).map_err(EngineError::Lexical)?.index)
+            LexicalIndex::destroy(folder).map_err(EngineError::of_lexical)?;
+            Ok(LexicalIndex::open(&storage, analysis).map_err(EngineError::of_lexical)?.index)
         }
         Err(error) => Err(EngineError::Lexical(error)),
     }
@@ -198,11 +207,12 @@ fn open_vector(
     };
     let disk = &*shared.parts.disk;
     let folder = shared.partition_folder(entry.key).join("vector");
-    let index = match VectorIndex::open(disk, &folder, config.clone()) {
+    let index = match VectorIndex::open(disk, &folder, config) {
         Ok((index, _)) => index,
         Err(error) => {
             tracing::warn!(partition = %entry.key, error = &error as &dyn std::error::Error, "making the index of vectors anew");
-            disk.remove_dir_all(&folder).map_err(|source| EngineError::Io { doing: "remove a damaged index", source })?;
+            disk.remove_dir_all(&folder)
+                .map_err(|source| EngineError::Io { doing: "remove a damaged index", source })?;
             VectorIndex::new(config).map_err(|error| EngineError::Unfit(error.to_string()))?
         }
     };
@@ -225,16 +235,20 @@ fn open_vector(
         let Some(vectors) = vectors_in(&shared.ledger, &head, version.revision, dimension)? else { continue };
         add.extend(labels.zip(vectors).filter(|(label, _)| missing.contains(*label)));
         if add.len() >= REBUILD_BATCH_CHUNKS {
-            index.apply(&[], std::mem::take(&mut add)).map_err(EngineError::Vector)?;
+            index.apply(&[], std::mem::take(&mut add)).map_err(EngineError::of_vector)?;
         }
     }
-    index.apply(&remove, add).map_err(EngineError::Vector)?;
+    index.apply(&remove, add).map_err(EngineError::of_vector)?;
     Ok(index)
 }
 
 /// The vectors of a version that the ledger has, in the order of its chunks. `None` if it is not the ledger's current one,
 /// nor the one before.
-pub(crate) fn vectors(state: &State, key: DocumentKey, revision: Revision) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+pub(crate) fn vectors(
+    state: &State,
+    key: DocumentKey,
+    revision: Revision,
+) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
     let head = state.shared.ledger.head(state.key, key).map_err(EngineError::of_ledger)?;
     head.map_or(Ok(None), |head| vectors_in(&state.shared.ledger, &head, revision, state.model.dimension()))
 }
@@ -249,12 +263,16 @@ fn vectors_in(
     let Some(version) = both.into_iter().find(|version| version.revision == revision) else { return Ok(None) };
     let mut out = Vec::new();
     for position in &version.embedded {
-        match ledger.read(*position).map_err(EngineError::of_ledger)? {
-            Record::DocumentEmbedded { dimension: stored, vectors, .. } if stored as usize == dimension => {
-                out.extend(vectors.chunks_exact(dimension).map(<[f32]>::to_vec));
-            }
-            other => return Err(EngineError::Damaged(format!("the ledger has {other:?} where vectors should be"))),
+        let record = ledger.read(*position).map_err(EngineError::of_ledger)?;
+        let Record::DocumentEmbedded { dimension: stored, vectors, .. } = record else {
+            return Err(EngineError::Damaged("the ledger has another record where vectors should be".to_owned()));
+        };
+        if stored as usize != dimension {
+            return Err(EngineError::Damaged(format!(
+                "stored vectors have {stored} dimensions, the model {dimension}"
+            )));
         }
+        out.extend(vectors.chunks_exact(dimension).map(<[f32]>::to_vec));
     }
     Ok(Some(out))
 }

@@ -87,7 +87,8 @@ impl Snapshot {
     /// # Errors
     /// [`EngineError`]: stopped, or the index failed.
     pub fn by_words(&self, ctx: &Ctx, question: &str, n: usize) -> Result<Vec<Candidate>, EngineError> {
-        let found = self.view.lexical.search(ctx, question, n, self.scope.0.as_ref()).map_err(EngineError::Lexical)?;
+        let found =
+            self.view.lexical.search(ctx, question, n, self.scope.0.as_ref()).map_err(EngineError::of_lexical)?;
         Ok(self.candidates(found))
     }
 
@@ -96,7 +97,7 @@ impl Snapshot {
     /// # Errors
     /// [`EngineError`]: stopped, wrong dimension, or the index failed.
     pub fn by_meaning(&self, ctx: &Ctx, vector: &[f32], n: usize) -> Result<Vec<Candidate>, EngineError> {
-        let found = self.view.vector.search(ctx, vector, n, self.scope.0.as_ref()).map_err(EngineError::Vector)?;
+        let found = self.view.vector.search(ctx, vector, n, self.scope.0.as_ref()).map_err(EngineError::of_vector)?;
         Ok(self.candidates(found))
     }
 

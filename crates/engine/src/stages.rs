@@ -172,7 +172,7 @@ fn cut_batch(state: &Arc<State>, batch: Vec<CutWork>) -> Result<(), EngineError>
         let gone: Vec<(DocumentKey, Revision)> = deletes.iter().map(|(key, revision, _)| (*key, *revision)).collect();
         let deleted = delete_all(state, &gone);
         for (_, _, done) in deletes {
-            let told = deleted.as_ref().map(|()| ()).map_err(|error| EngineError::Damaged(error.to_string()));
+            let told = deleted.as_ref().copied().map_err(|error| EngineError::Damaged(error.to_string()));
             tell(done, told);
         }
         deleted?;
@@ -271,7 +271,12 @@ fn count_reused(older: &Cut, chunks: &[StoredChunk]) -> u32 {
 }
 
 /// A document's title and chunks.
-fn cut(state: &State, key: DocumentKey, stored: &StoredDocument, text: &str) -> Result<(String, Vec<StoredChunk>), EngineError> {
+fn cut(
+    state: &State,
+    key: DocumentKey,
+    stored: &StoredDocument,
+    text: &str,
+) -> Result<(String, Vec<StoredChunk>), EngineError> {
     let reading = state.reading();
     let (found_title, chunks) = if stored.ready.is_empty() {
         let chunked = state.shared.parts.pool.install(|| reading.chunker.chunk(text, stored.media_type, &*state.model));
@@ -283,7 +288,8 @@ fn cut(state: &State, key: DocumentKey, stored: &StoredDocument, text: &str) -> 
     let mut occurrences: HashMap<&str, u32> = HashMap::new();
     let mut out = Vec::with_capacity(chunks.len());
     for chunk in chunks {
-        let content = chunk.span.quote(text).ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
+        let content =
+            chunk.span.quote(text).ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
         let occurrence = occurrences.entry(content).or_insert(0);
         let id = ChunkId::of(state.key, key, content, *occurrence);
         *occurrence += 1;
@@ -354,7 +360,7 @@ fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<()
     };
     if !labels.is_empty() {
         state.write_words(Changes { remove: labels.clone(), add: Vec::new() })?;
-        state.vector.apply(&labels, Vec::new()).map_err(EngineError::Vector)?;
+        state.vector.apply(&labels, Vec::new()).map_err(EngineError::of_vector)?;
     }
     let mut documents = state.documents_mut();
     for (key, revision) in gone {
@@ -399,8 +405,8 @@ impl State {
     fn write_words(&self, changes: Changes) -> Result<(), EngineError> {
         let reading = self.reading();
         let generation = self.documents().generation;
-        reading.lexical.write(changes, generation.0).map_err(EngineError::Lexical)?;
-        reading.lexical.maintain().map_err(EngineError::Lexical)?;
+        reading.lexical.write(changes, generation.0).map_err(EngineError::of_lexical)?;
+        reading.lexical.maintain().map_err(EngineError::of_lexical)?;
         Ok(())
     }
 
@@ -415,7 +421,9 @@ impl State {
         let saved = disk
             .create_dir_all(&folder)
             .map_err(|source| EngineError::Io { doing: "make an index folder", source })
-            .and_then(|()| self.vector.save(disk, &folder, self.documents().generation.0).map_err(EngineError::Vector));
+            .and_then(|()| {
+                self.vector.save(disk, &folder, self.documents().generation.0).map_err(EngineError::of_vector)
+            });
         if let Err(error) = saved {
             tracing::warn!(partition = %self.key, error = &error as &dyn std::error::Error, "save vectors; they are in the ledger");
         }
@@ -511,17 +519,15 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
         }
         documents.push((text, vectors));
     }
-    let mut made = if texts.is_empty() {
-        Vec::new().into_iter()
-    } else {
-        embed(state, &texts)?.into_iter()
-    };
+    let mut made = if texts.is_empty() { Vec::new().into_iter() } else { embed(state, &texts)?.into_iter() };
     let mut pendings = Vec::new();
     let mut ready = Vec::with_capacity(batch.len());
     for (portion, (text, known)) in batch.iter().zip(documents) {
         let missing = || EngineError::Model(wrong_count(state));
-        let vectors: Vec<Vec<f32>> =
-            known.into_iter().map(|known| known.or_else(|| made.next()).ok_or_else(missing)).collect::<Result<_, _>>()?;
+        let vectors: Vec<Vec<f32>> = known
+            .into_iter()
+            .map(|known| known.or_else(|| made.next()).ok_or_else(missing))
+            .collect::<Result<_, _>>()?;
         pendings.push(state.shared.ledger.append(Record::DocumentEmbedded {
             partition: state.key,
             document: portion.work.key,
@@ -549,25 +555,28 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
 /// Vectors that need not be made: the client gave them, or the older version has the same input.
 fn known_vectors(state: &State, portion: &Portion, stored: &StoredDocument) -> Vec<Option<Vec<f32>>> {
     let from = portion.version.embedded as usize;
-    let given = |ordinal: usize| stored.ready.get(ordinal).map(|ready| &ready.vector).filter(|vector| !vector.is_empty());
+    let given =
+        |ordinal: usize| stored.ready.get(ordinal).map(|ready| &ready.vector).filter(|vector| !vector.is_empty());
     let snapshot = state.vector.snapshot();
     let older: HashMap<[u8; 16], u32> = portion.older.as_ref().map_or_else(HashMap::new, |older| {
         older.chunks.iter().map(|chunk| chunk.input_hash).zip(older.labels()).collect()
     });
-    let kept = |ordinal: usize| {
-        older.get(&portion.cut.chunks[ordinal].input_hash).and_then(|label| snapshot.vector(*label))
-    };
+    let kept =
+        |ordinal: usize| older.get(&portion.cut.chunks[ordinal].input_hash).and_then(|label| snapshot.vector(*label));
     (from..from + portion.count).map(|ordinal| given(ordinal).cloned().or_else(|| kept(ordinal))).collect()
 }
 
 fn embed(state: &State, texts: &[String]) -> Result<Vec<Vec<f32>>, EngineError> {
-    let vectors = block_on(state.model.embed(&state.shared.background, Purpose::Passage, texts)).map_err(|error| match error {
-        ModelError::Stopped(stopped) => EngineError::Stopped(stopped),
-        ModelError::Overloaded { .. }
-        | ModelError::Refused { .. }
-        | ModelError::Unavailable { .. }
-        | ModelError::Failed { .. } => EngineError::Model(error),
-    })?;
+    let vectors =
+        block_on(state.model.embed(&state.shared.background, Purpose::Passage, texts)).map_err(
+            |error| match error {
+                ModelError::Stopped(stopped) => EngineError::Stopped(stopped),
+                ModelError::Overloaded { .. }
+                | ModelError::Refused { .. }
+                | ModelError::Unavailable { .. }
+                | ModelError::Failed { .. } => EngineError::Model(error),
+            },
+        )?;
     if vectors.len() == texts.len() { Ok(vectors) } else { Err(EngineError::Model(wrong_count(state))) }
 }
 
@@ -599,7 +608,7 @@ fn bring_in_sight(state: &Arc<State>, ready: Vec<Ready<'_>>) -> Result<(), Engin
         }
     }
     if !add.is_empty() {
-        state.vector.apply(&[], add).map_err(EngineError::Vector)?;
+        state.vector.apply(&[], add).map_err(EngineError::of_vector)?;
     }
     {
         let mut documents = state.documents_mut();
@@ -619,7 +628,9 @@ fn bring_in_sight(state: &Arc<State>, ready: Vec<Ready<'_>>) -> Result<(), Engin
 fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Words>) -> Result<(), EngineError> {
     let (older, complete) = {
         let documents = state.documents();
-        let Some(entry) = documents.entry(&key).filter(|entry| entry.current.revision == revision) else { return Ok(()) };
+        let Some(entry) = documents.entry(&key).filter(|entry| entry.current.revision == revision) else {
+            return Ok(());
+        };
         let Some(older) = entry.previous.clone() else { return Ok(()) };
         (older, entry.current.clone())
     };
@@ -628,7 +639,7 @@ fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Wor
     let remove: Vec<u32> = older.cut.as_ref().map_or_else(Vec::new, |cut| cut.labels().collect());
     let labels = complete.cut.as_ref().map_or(0..0, |cut| cut.labels());
     state.write_words(Changes { remove: remove.clone(), add: words })?;
-    state.vector.apply(&remove, labels.zip(vectors).collect()).map_err(EngineError::Vector)?;
+    state.vector.apply(&remove, labels.zip(vectors).collect()).map_err(EngineError::of_vector)?;
     let mut documents = state.documents_mut();
     documents.retire(&older);
     if let Some(entry) = documents.entry_mut(&key) {
@@ -644,12 +655,16 @@ fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Wor
 /// After a failure: tried again later, and not for ever.
 fn put_back(state: &State, batch: &[Portion], error: &EngineError) {
     let detail = error as &dyn std::error::Error;
-    let counts = matches!(error, EngineError::Model(ModelError::Failed { .. } | ModelError::Refused { .. }) | EngineError::Damaged(_));
+    let counts = matches!(
+        error,
+        EngineError::Model(ModelError::Failed { .. } | ModelError::Refused { .. }) | EngineError::Damaged(_)
+    );
     tracing::warn!(partition = %state.key, error = detail, documents = batch.len(), "embedding failed; trying again");
     let mut documents = state.documents_mut();
     let mut queue = state.lock(&state.to_embed);
     for portion in batch {
-        let Some(place) = queue.iter().position(|work| work.key == portion.work.key && work.revision == portion.work.revision)
+        let Some(place) =
+            queue.iter().position(|work| work.key == portion.work.key && work.revision == portion.work.revision)
         else {
             continue;
         };
@@ -657,7 +672,9 @@ fn put_back(state: &State, batch: &[Portion], error: &EngineError) {
         work.failures += u32::from(counts);
         if work.failures < EMBED_ATTEMPTS {
             queue.push_back(work);
-        } else if let Some(entry) = documents.entry_mut(&work.key).filter(|entry| entry.current.revision == work.revision) {
+        } else if let Some(entry) =
+            documents.entry_mut(&work.key).filter(|entry| entry.current.revision == work.revision)
+        {
             entry.current.parked = true;
             tracing::error!(partition = %state.key, "a document is left without vectors; it is found by words");
         }

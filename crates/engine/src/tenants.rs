@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 use ibid_core::{
-    ApiKey, CollectionName, CollectionSettings, Identity, KeyId, KeyState, NewKey, Operator, PartitionKey, Reader, Scope,
-    Scopes, TenantId, TenantKey, TenantName,
+    ApiKey, CollectionName, CollectionSettings, Identity, KeyId, KeyState, NewKey, Operator, PartitionKey, Reader,
+    Scope, Scopes, TenantId, TenantKey, TenantName,
 };
 use ibid_ledger::Record;
 use ibid_runtime::Ctx;
@@ -335,9 +335,8 @@ impl Engine {
     /// [`EngineError::NotFound`], or the ledger failed.
     pub async fn delete_collection(&self, tenant: &TenantId, name: &CollectionName) -> Result<(), EngineError> {
         let turn = self.turn().await;
-        let found = self.catalog(|catalog| {
-            catalog.collection(tenant.key(), name).map(|entry| (entry.key, entry.incarnation))
-        });
+        let found =
+            self.catalog(|catalog| catalog.collection(tenant.key(), name).map(|entry| (entry.key, entry.incarnation)));
         let (partition, incarnation) = found.ok_or_else(|| no_collection(name))?;
         self.commit(Record::CollectionDeleted { partition, name: name.clone(), incarnation }, turn).await?;
         self.shared.discard(partition)
@@ -349,7 +348,8 @@ impl Engine {
             return Ok(());
         }
         let known: Vec<&str> = models.by_id.keys().map(ibid_core::ModelId::as_str).collect();
-        let problem = format!("is {}, which this server has not loaded; it has {}", settings.embedder, known.join(", "));
+        let problem =
+            format!("is {}, which this server has not loaded; it has {}", settings.embedder, known.join(", "));
         Err(Invalid::new("settings.model", problem).into())
     }
 }
@@ -362,7 +362,11 @@ fn check_key(request: &KeyRequest) -> Result<(), Invalid> {
 }
 
 fn require_admin(tenant: &TenantId) -> Result<(), EngineError> {
-    if tenant.may(Scope::Admin) { Ok(()) } else { Err(EngineError::Forbidden { what: "manage keys (scope ADMIN)".to_owned() }) }
+    if tenant.may(Scope::Admin) {
+        Ok(())
+    } else {
+        Err(EngineError::Forbidden { what: "manage keys (scope ADMIN)".to_owned() })
+    }
 }
 
 /// A tenant's key gives at most what it has: no scope and no principal of which it has none.
@@ -376,5 +380,9 @@ fn may_give(by: &Identity, request: &KeyRequest) -> Result<(), EngineError> {
         (Reader::As(_), Reader::All) => false,
         (Reader::As(own), Reader::As(given)) => given.is_subset(own),
     };
-    if narrower { Ok(()) } else { Err(EngineError::Forbidden { what: "give principals that it has not itself".to_owned() }) }
+    if narrower {
+        Ok(())
+    } else {
+        Err(EngineError::Forbidden { what: "give principals that it has not itself".to_owned() })
+    }
 }

@@ -83,26 +83,42 @@ impl Partition {
         }
         let (wait_for, key) = (put.wait_for, self.document_key(&put.id));
         let idempotency = put.idempotency_key.as_ref().map(|key| shared.idempotency_hash(self.state.key, key));
-        let content_hash = shared.keys.content(self.state.key.tenant, &content_bytes(&put));
+        let (keys, tenant) = (shared.keys.clone(), self.state.key.tenant);
+        let (put, content_hash, text) = shared
+            .parts
+            .pool
+            .run(ctx, move || {
+                let content_hash = keys.content(tenant, &content_bytes(&put));
+                let text = Compressed::pack(&put.text);
+                (put, content_hash, text)
+            })
+            .await
+            .map_err(EngineError::of_pool)?;
+        let text = text.map_err(EngineError::of_ledger)?;
 
         if let Some((key, revision, generation)) = self.repeated(idempotency)? {
             return self.ack(ctx, key, revision, generation, wait_for, true).await;
         }
         let unchanged = {
             let documents = self.state.documents();
-            let entry = documents.entry(&key).filter(|entry| entry.current.meta.content_hash == content_hash);
+            // What the key may not read it is not told of: then the write counts as a change.
+            let readable = documents.entry(&key).filter(|entry| self.may_read(&entry.current));
+            let entry = readable.filter(|entry| entry.current.meta.content_hash == content_hash);
             entry.map(|entry| (entry.current.revision, entry.current.generation))
         };
         if let Some((revision, generation)) = unchanged {
             return self.ack(ctx, key, revision, generation, wait_for, true).await;
         }
         shared.room_for_one_more()?;
-        let (revision, generation) = self.commit_put(put, key, content_hash, idempotency).await?;
+        let (revision, generation) = self.commit_put(put, text, key, content_hash, idempotency).await?;
         self.ack(ctx, key, revision, generation, wait_for, false).await
     }
 
     /// The first call's document, if this idempotency key was used before.
-    fn repeated(&self, idempotency: Option<[u8; 16]>) -> Result<Option<(DocumentKey, Revision, Generation)>, EngineError> {
+    fn repeated(
+        &self,
+        idempotency: Option<[u8; 16]>,
+    ) -> Result<Option<(DocumentKey, Revision, Generation)>, EngineError> {
         let Some(hash) = idempotency else { return Ok(None) };
         if let Some(first) = self.state.lock(&self.state.on_their_way).get(&hash) {
             return Ok(Some(*first));
@@ -114,12 +130,12 @@ impl Partition {
     async fn commit_put(
         &self,
         put: Put,
+        text: Compressed,
         key: DocumentKey,
         content_hash: [u8; 32],
         idempotency: Option<[u8; 16]>,
     ) -> Result<(Revision, Generation), EngineError> {
         let shared = &self.state.shared;
-        let text = Compressed::pack(&put.text).map_err(EngineError::of_ledger)?;
         let ready = put.chunks.into_iter().map(|chunk| {
             let span = Span::of(&put.text, chunk.bytes).expect("validated: a span of the text");
             ibid_ledger::ReadyChunk { span, vector: chunk.vector.unwrap_or_default() }
@@ -227,7 +243,8 @@ impl Partition {
         let (done, applied) = oneshot::channel();
         let generation = {
             let mut documents = self.state.documents_mut();
-            if documents.entry(&key).is_none() {
+            // A document that the key may not read answers as one that does not exist.
+            if !documents.entry(&key).is_some_and(|entry| self.may_read(&entry.current)) {
                 return Err(EngineError::NotFound { kind: "document", name: id.to_string() });
             }
             let (revision, generation) = documents.assign(key);
@@ -250,7 +267,12 @@ impl Partition {
 }
 
 impl Version {
-    pub(crate) fn durable(revision: Revision, generation: Generation, put: ibid_ledger::Position, meta: Arc<Meta>) -> Version {
+    pub(crate) fn durable(
+        revision: Revision,
+        generation: Generation,
+        put: ibid_ledger::Position,
+        meta: Arc<Meta>,
+    ) -> Version {
         Version { revision, generation, put, meta, cut: None, embedded: 0, reused: 0, parked: false }
     }
 }
@@ -274,11 +296,14 @@ fn validate(put: &Put, settings: &CollectionSettings, dimension: usize, bytes_ma
     for (field, value) in &put.metadata {
         let Some(expected) = settings.metadata_schema.get(field) else { continue };
         if value.value_type() != *expected {
-            let problem = format!("is {}, the collection's schema says {}", value.value_type().describe(), expected.describe());
+            let problem =
+                format!("is {}, the collection's schema says {}", value.value_type().describe(), expected.describe());
             return Err(Invalid::new(format!("header.metadata[{field}]"), problem));
         }
     }
-    if let Some(field) = put.metadata.iter().find_map(|(field, value)| matches!(value, Value::Float(n) if n.is_nan()).then_some(field)) {
+    if let Some(field) =
+        put.metadata.iter().find_map(|(field, value)| matches!(value, Value::Float(n) if n.is_nan()).then_some(field))
+    {
         return Err(Invalid::new(format!("header.metadata[{field}]"), "is not a number"));
     }
     validate_chunks(&put.chunks, &put.text, dimension)
@@ -294,11 +319,16 @@ fn validate_chunks(chunks: &[ReadyChunk], text: &str, dimension: usize) -> Resul
             return Err(Invalid::new(field("span"), problem));
         }
         if start < end {
-            return Err(Invalid::new(field("span"), format!("starts at {start}, before the end of the chunk before ({end})")));
+            return Err(Invalid::new(
+                field("span"),
+                format!("starts at {start}, before the end of the chunk before ({end})"),
+            ));
         }
         end = chunk_end;
         match &chunk.vector {
-            None if chunks[0].vector.is_some() => return Err(Invalid::new(field("vector"), "is missing, others have one")),
+            None if chunks[0].vector.is_some() => {
+                return Err(Invalid::new(field("vector"), "is missing, others have one"));
+            }
             None => {}
             Some(_) if chunks[0].vector.is_none() => {
                 return Err(Invalid::new(field("vector"), "is there, the first chunk has none"));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use ibid_core::{
-    BoxFuture, CollectionName, CollectionSettings, DocumentId, Embed, Language, MediaType, ModelError, ModelId, Operator,
-    Purpose, Readers, TenantName, Tokenize, Trust,
+    BoxFuture, CollectionName, CollectionSettings, DocumentId, Embed, Language, MediaType, ModelError, ModelId,
+    Operator, Purpose, Readers, TenantName, Tokenize, Trust,
 };
 use ibid_engine::{Config, Engine, EngineError, Models, Partition, Parts, Put, PutAck, Stage, Views};
 use ibid_runtime::{Ctx, Fault, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
@@ -86,7 +86,11 @@ fn ctx(clock: &Arc<ManualClock>) -> Ctx {
 
 impl House {
     fn new() -> House {
-        let model = Words { id: ModelId::new("words").unwrap(), embedded: AtomicUsize::new(0), failing: AtomicBool::new(false) };
+        let model = Words {
+            id: ModelId::new("words").unwrap(),
+            embedded: AtomicUsize::new(0),
+            failing: AtomicBool::new(false),
+        };
         House::on(MemoryDisk::new(), Arc::new(model))
     }
 
@@ -197,11 +201,13 @@ fn document(id: &str, text: &str, wait_for: Stage) -> Put {
 fn what_is_put_is_found_replaced_and_deleted() {
     let house = House::new();
     let docs = house.partition("acme");
-    let first = house.put(&docs, "a", "# Apples\n\nApples are red.\n\n# Pears\n\nPears are green.\n", Stage::Vector).unwrap();
+    let first =
+        house.put(&docs, "a", "# Apples\n\nApples are red.\n\n# Pears\n\nPears are green.\n", Stage::Vector).unwrap();
     assert_eq!((first.revision.0, first.stage, first.unchanged), (1, Stage::Vector, false));
     house.check(&docs, "red", &["a"]);
 
-    let again = house.put(&docs, "a", "# Apples\n\nApples are red.\n\n# Pears\n\nPears are green.\n", Stage::Vector).unwrap();
+    let again =
+        house.put(&docs, "a", "# Apples\n\nApples are red.\n\n# Pears\n\nPears are green.\n", Stage::Vector).unwrap();
     assert_eq!((again.revision.0, again.unchanged), (1, true));
 
     house.put(&docs, "a", "# Apples\n\nApples are blue.\n\n# Pears\n\nPears are green.\n", Stage::Vector).unwrap();
@@ -219,8 +225,12 @@ fn what_is_put_is_found_replaced_and_deleted() {
 fn an_edit_embeds_what_changed_and_nothing_else() {
     let house = House::new();
     let docs = house.partition("acme");
-    let section = |n: usize, word: &str| format!("# Part {n}\n\n{}\n\n", format!("{word} {n} and more words of its own here. ").repeat(4));
-    let text = |edited: &str| format!("---\ntitle: Parts\n---\n\n{}{}{}", section(1, "one"), section(2, edited), section(3, "three"));
+    let section = |n: usize, word: &str| {
+        format!("# Part {n}\n\n{}\n\n", format!("{word} {n} and more words of its own here. ").repeat(4))
+    };
+    let text = |edited: &str| {
+        format!("---\ntitle: Parts\n---\n\n{}{}{}", section(1, "one"), section(2, edited), section(3, "three"))
+    };
     house.put(&docs, "a", &text("two"), Stage::Vector).unwrap();
     let before = house.model.embedded.load(Ordering::Relaxed);
     let ack = house.put(&docs, "a", &text("changed"), Stage::Vector).unwrap();

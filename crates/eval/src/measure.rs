@@ -57,15 +57,28 @@ impl Measurement<'_> {
     ///
     /// # Errors
     /// [`EvalError`]: the engine or a model failed.
-    pub async fn beir(&self, set: &Beir, settings: CollectionSettings, tell: &dyn Fn(Progress)) -> Result<Report, EvalError> {
+    pub async fn beir(
+        &self,
+        set: &Beir,
+        settings: CollectionSettings,
+        tell: &dyn Fn(Progress),
+    ) -> Result<Report, EvalError> {
         let start = self.clock.monotonic();
         let model = settings.embedder.clone();
         let partition = self.fill(set, settings, tell).await?;
         let rerank = |weight| Rerank::Top { depth: self.rerank_depth, weight, budget: None };
         let mut runs = Runs {
-            lexical: Some(self.ask(set, &partition, Way { name: "lexical", mode: Mode::Lexical, rerank: Rerank::Off }, tell).await?),
-            vector: Some(self.ask(set, &partition, Way { name: "vector", mode: Mode::Vector, rerank: Rerank::Off }, tell).await?),
-            fused: Some(self.ask(set, &partition, Way { name: "fused", mode: Mode::Hybrid, rerank: Rerank::Off }, tell).await?),
+            lexical: Some(
+                self.ask(set, &partition, Way { name: "lexical", mode: Mode::Lexical, rerank: Rerank::Off }, tell)
+                    .await?,
+            ),
+            vector: Some(
+                self.ask(set, &partition, Way { name: "vector", mode: Mode::Vector, rerank: Rerank::Off }, tell)
+                    .await?,
+            ),
+            fused: Some(
+                self.ask(set, &partition, Way { name: "fused", mode: Mode::Hybrid, rerank: Rerank::Off }, tell).await?,
+            ),
             ..Runs::default()
         };
         if self.rerank_depth > 0 {
@@ -85,7 +98,12 @@ impl Measurement<'_> {
     }
 
     /// A partition with every document of the set, complete.
-    async fn fill(&self, set: &Beir, settings: CollectionSettings, tell: &dyn Fn(Progress)) -> Result<Partition, EvalError> {
+    async fn fill(
+        &self,
+        set: &Beir,
+        settings: CollectionSettings,
+        tell: &dyn Fn(Progress),
+    ) -> Result<Partition, EvalError> {
         let operator = Operator::of_this_process();
         let tenant = TenantName::new("eval").expect("a valid name");
         let collection = CollectionName::new("set").expect("a valid name");
@@ -95,7 +113,10 @@ impl Measurement<'_> {
         self.engine.create_collection(&ctx, &right, collection.clone(), settings).await?;
         let partition = self.engine.partition(&ctx, &right, &collection).await?;
 
-        let puts = set.documents.iter().filter(|document| !document.text.trim().is_empty() || !document.title.trim().is_empty());
+        let puts = set
+            .documents
+            .iter()
+            .filter(|document| !document.text.trim().is_empty() || !document.title.trim().is_empty());
         let puts = stream::iter(puts.map(|document| {
             // A document without a body is found by its title.
             let text = if document.text.trim().is_empty() { &document.title } else { &document.text };
@@ -112,7 +133,13 @@ impl Measurement<'_> {
         Ok(partition)
     }
 
-    async fn ask(&self, set: &Beir, partition: &Partition, way: Way, tell: &dyn Fn(Progress)) -> Result<RunReport, EvalError> {
+    async fn ask(
+        &self,
+        set: &Beir,
+        partition: &Partition,
+        way: Way,
+        tell: &dyn Fn(Progress),
+    ) -> Result<RunReport, EvalError> {
         let mut rankings = Vec::with_capacity(set.queries.len());
         let mut times = Vec::with_capacity(set.queries.len());
         for (asked, query) in (1..).zip(&set.queries) {
@@ -125,7 +152,12 @@ impl Measurement<'_> {
         Ok(RunReport::new(Quality::mean(&run, &set.qrels), &times))
     }
 
-    async fn ranking(&self, question: &str, partition: &Partition, way: &Way) -> Result<(Vec<DocumentId>, Duration), EvalError> {
+    async fn ranking(
+        &self,
+        question: &str,
+        partition: &Partition,
+        way: &Way,
+    ) -> Result<(Vec<DocumentId>, Duration), EvalError> {
         let mut depth = CANDIDATES;
         let mut first = None;
         loop {

@@ -1,11 +1,12 @@
 //! Text to terms: the same for chunks and questions.
 //!
-//! Words are maximal runs of letters and digits, in lower case. Then, as the collection's settings say, the language's stop
-//! words go and the rest is reduced to stems (Porter's and the Snowball stemmers); last, accents are folded away (a stemmer
-//! needs them), so that `Größe`, `grösse` and a decomposed `ö` meet.
+//! Words are maximal runs of letters and digits, in lower case. Then, as the collection's settings say, the language's
+//! stop words go and the rest is reduced to stems (Porter's and the Snowball stemmers); last, accents are folded away
+//! (a stemmer needs them), so that `Größe`, `grösse` and a decomposed `ö` meet.
 //!
-//! Codes stay findable as a whole: a chain of words joined by single `-`, `.`, `_`, `/` or `:` that holds a digit gives, after its
-//! parts, one more term. `E-4102` gives `e`, `4102` and `e4102`, which `E4102` gives too; `1.2.3` gives `1`, `2`, `3` and `1.2.3`.
+//! Codes stay findable as a whole: a chain of words joined by single `-`, `.`, `_`, `/` or `:` that holds a digit
+//! gives, after its parts, one more term. `E-4102` gives `e`, `4102` and `e4102`, which `E4102` gives too; `1.2.3`
+//! gives `1`, `2`, `3` and `1.2.3`.
 
 use std::fmt;
 
@@ -120,8 +121,8 @@ impl Code {
         self.words += 1;
     }
 
-    /// The chain as one term: digits keep a full stop between the words, for `1.23` is not `12.3`; where there are letters,
-    /// people write the joints or not (`IL-6`, `IL6`), so there they go.
+    /// The chain as one term: digits keep a full stop between the words, for `1.23` is not `12.3`; where there are
+    /// letters, people write the joints or not (`IL-6`, `IL6`), so there they go.
     fn take_term(&mut self) -> Option<String> {
         let Code { joined, words, .. } = std::mem::take(self);
         if words < 2 || !joined.contains(char::is_numeric) {

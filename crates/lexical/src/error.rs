@@ -54,18 +54,16 @@ impl LexicalError {
 
 fn is_damage(error: &TantivyError) -> bool {
     use TantivyError::{DataCorruption, DeserializeError, IncompatibleIndex, IoError, SchemaError};
-    let bad_bytes = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound)
-    };
-    match error {
-        TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) | IoError(io_error) => bad_bytes(io_error),
-        other => matches!(
-            other,
-            DataCorruption(_)
-                | DeserializeError(_)
-                | IncompatibleIndex(_)
-                | SchemaError(_)
-                | TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_))
-        ),
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    if let TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) | IoError(io_error) = error {
+        return matches!(io_error.kind(), InvalidData | NotFound | UnexpectedEof);
     }
+    matches!(
+        error,
+        DataCorruption(_)
+            | DeserializeError(_)
+            | IncompatibleIndex(_)
+            | SchemaError(_)
+            | TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_))
+    )
 }

@@ -126,8 +126,8 @@ impl LexicalIndex {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Commits `changes` and `checkpoint` as one: later snapshots see all of it, earlier ones nothing. Durable on return if
-    /// the index is in a folder. Writing the same changes again changes nothing.
+    /// Commits `changes` and `checkpoint` as one: later snapshots see all of it, earlier ones nothing. Durable on
+    /// return if the index is in a folder. Writing the same changes again changes nothing.
     ///
     /// # Errors
     /// [`LexicalError::Failed`], [`LexicalError::Corrupt`]: see there.
@@ -147,11 +147,13 @@ impl LexicalIndex {
         self.publish(&writing)
     }
 
-    /// Merges segments of about one size where they are many, and rewrites those of which much is deleted. May take long;
-    /// snapshots, searches and writes go on meanwhile. Returns whether anything was merged: then there may be more to merge.
+    /// Merges segments of about one size where they are many, and rewrites those of which much is deleted. May take
+    /// long; snapshots, searches and writes go on meanwhile. Returns whether anything was merged: then there may be
+    /// more to merge.
     ///
     /// # Errors
-    /// [`LexicalError::Failed`], [`LexicalError::Corrupt`]: see there; also if a write failed meanwhile. Nothing is lost.
+    /// [`LexicalError::Failed`], [`LexicalError::Corrupt`]: see there; also if a write failed meanwhile. Nothing is
+    /// lost.
     #[tracing::instrument(name = "lexical.merge", skip_all)]
     pub fn maintain(&self) -> Result<bool, LexicalError> {
         let mut policy = LogMergePolicy::default();

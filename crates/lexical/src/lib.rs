@@ -13,9 +13,10 @@
 //! tantivy keeps terms, postings and commits. The scores are computed here: tantivy's count deleted chunks, have fixed
 //! constants and add up in an order that depends on the segments.
 //!
-//! Invariants: a list depends on the living chunks alone, to the last bit of each score, not on deletes, commits or merges.
-//! The scope is applied before the ranking. One index knows nothing of another. An index is a view with a checkpoint: it may
-//! be deleted at any time and rebuilt from the ledger. Nothing here starts a merge by itself or knows who asks.
+//! Invariants: a list depends on the living chunks alone, to the last bit of each score, not on deletes, commits or
+//! merges. The scope is applied before the ranking. One index knows nothing of another. An index is a view with a
+//! checkpoint: it may be deleted at any time and rebuilt from the ledger. Nothing here starts a merge by itself or
+//! knows who asks.
 #![forbid(unsafe_code)]
 
 mod analyse;

@@ -1,7 +1,7 @@
 //! What a chunk is in the index: one field of terms and its label.
 //!
-//! Title, headings and text go into one field, one after the other: BM25F (Robertson, Zaragoza, Taylor, CIKM 2004) with all
-//! weights 1 and one length. No positions are kept and no text is stored: that is the ledger's.
+//! Title, headings and text go into one field, one after the other: BM25F (Robertson, Zaragoza, Taylor, CIKM 2004) with
+//! all weights 1 and one length. No positions are kept and no text is stored: that is the ledger's.
 
 use tantivy::schema::{Field, IndexRecordOption, NumericOptions, Schema, TextFieldIndexing, TextOptions};
 

@@ -1,11 +1,11 @@
 //! BM25 over one snapshot: the best `n` living chunks among the allowed ones.
 //!
 //! `bm25 = sum over the question's terms of idf * (K1 + 1) * tf / (tf + K1 * (1 - B + B * length / mean length))` with
-//! `idf = ln(1 + (N - df + 0.5) / (df + 0.5))` (Robertson, Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond",
-//! 2009). `N`, `df` and the mean length are those of the living chunks of this partition.
+//! `idf = ln(1 + (N - df + 0.5) / (df + 0.5))` (Robertson, Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+//! Beyond", 2009). `N`, `df` and the mean length are those of the living chunks of this partition.
 //!
-//! Chunks are scored in windows: within a window term after term, the rarest first. So a chunk's sum has one order whatever
-//! the segments are, and its bits do not depend on them.
+//! Chunks are scored in windows: within a window term after term, the rarest first. So a chunk's sum has one order
+//! whatever the segments are, and its bits do not depend on them.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -61,12 +61,14 @@ struct Term {
 }
 
 impl Snapshot {
-    /// The best `n` living chunks that share a term with `question` and are in `allowed` (`None`: all), with their BM25: the
-    /// highest first, ties by ascending label. Statistics are the partition's, whatever is allowed. The question is plain
-    /// text, no syntax; each term counts once, and of very many only the first 256. Without terms the list is empty.
+    /// The best `n` living chunks that share a term with `question` and are in `allowed` (`None`: all), with their
+    /// BM25: the highest first, ties by ascending label. Statistics are the partition's, whatever is allowed. The
+    /// question is plain text, no syntax; each term counts once, and of very many only the first 256. Without terms the
+    /// list is empty.
     ///
     /// # Errors
-    /// [`LexicalError::Stopped`]: asked once per 4,096 chunks. [`LexicalError::Failed`], [`LexicalError::Corrupt`]: see there.
+    /// [`LexicalError::Stopped`]: asked once a term and once per 4,096 chunks. [`LexicalError::Failed`],
+    /// [`LexicalError::Corrupt`]: see there.
     #[tracing::instrument(name = "lexical.search", skip_all, fields(n, segments = self.0.segments.len()))]
     pub fn search(
         &self,
@@ -80,7 +82,7 @@ impl Snapshot {
         if n == 0 || allowed.is_some_and(RoaringBitmap::is_empty) {
             return Ok(Vec::new());
         }
-        let terms = weigh(state, &distinct_terms(&state.analyzer, question, TERMS_MAX))?;
+        let terms = weigh(ctx, state, &distinct_terms(&state.analyzer, question, TERMS_MAX))?;
         let mut best = Best { n, allowed, heap: BinaryHeap::new() };
         if !terms.is_empty() {
             let lengths = length_penalties(state);
@@ -93,9 +95,10 @@ impl Snapshot {
 }
 
 /// The terms that living chunks hold, the rarest first.
-fn weigh(state: &State, terms: &[String]) -> Result<Vec<Term>, LexicalError> {
+fn weigh(ctx: &Ctx, state: &State, terms: &[String]) -> Result<Vec<Term>, LexicalError> {
     let mut found = Vec::with_capacity(terms.len());
     for text in terms {
+        ctx.check()?;
         let (places, frequency) = state.find(text)?;
         if frequency > 0 {
             found.push((frequency, text, places));

@@ -1,7 +1,7 @@
 //! One committed state: its segments, and the statistics of the chunks that live in it.
 //!
-//! tantivy counts deleted chunks in document frequencies and lengths until it merges; here only the living count, so that a
-//! score depends on what is stored and not on how it came to be.
+//! tantivy counts deleted chunks in document frequencies and lengths until it merges; here only the living count, so
+//! that a score depends on what is stored and not on how it came to be.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tantivy::{Directory, DocId, Index, SegmentReader, TantivyError, Term};
 use crate::LexicalError;
 use crate::schema::{Fields, LABEL};
 
-/// One committed state of an index, for ever: later writes and merges do not change what it finds. Clones are handles to the
-/// same state.
+/// One committed state of an index, for ever: later writes and merges do not change what it finds. Clones are handles
+/// to the same state.
 #[derive(Clone)]
 pub struct Snapshot(pub(crate) Arc<State>);
 

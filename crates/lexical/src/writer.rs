@@ -1,7 +1,7 @@
 //! One commit: a batch becomes one segment and one set of deletes.
 //!
-//! The segment is written in the caller's thread. Documents given to tantivy's writer would go to a thread of its own, which
-//! fills a table of 4 MB first: most of the time, and of the memory, of a small batch.
+//! The segment is written in the caller's thread. Documents given to tantivy's writer would go to a thread of its own,
+//! which fills a table of 4 MB first: most of the time, and of the memory, of a small batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -90,8 +90,8 @@ fn write_segment(
     Ok(segment.with_max_doc(count).meta().clone())
 }
 
-/// The chunks of these labels, but for those in the segment that the batch itself adds. (tantivy's own set query builds an
-/// automaton, which costs more than a small commit.)
+/// The chunks of these labels, but for those in the segment that the batch itself adds. (tantivy's own set query builds
+/// an automaton, which costs more than a small commit.)
 #[derive(Debug, Clone)]
 struct Superseded {
     labels: Arc<BTreeSet<Term>>,
@@ -129,7 +129,8 @@ impl Weight for Superseded {
     }
 }
 
-/// tantivy keeps a commit's payload in a file without a checksum, so the number stands there twice, the second time inverted.
+/// tantivy keeps a commit's payload in a file without a checksum, so the number stands there twice, the second time
+/// inverted.
 fn write_checkpoint(checkpoint: u64) -> String {
     format!("{checkpoint:016x} {:016x}", !checkpoint)
 }

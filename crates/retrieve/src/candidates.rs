@@ -116,8 +116,11 @@ fn merge(
     places: &mut HashMap<ChunkId, Place>,
     note: impl Fn(&mut Place, Ranked),
 ) -> Vec<ChunkId> {
-    let mut all: Vec<(usize, Candidate)> =
-        lists.iter().enumerate().flat_map(|(collection, list)| list.iter().map(move |one| (collection, *one))).collect();
+    let mut all: Vec<(usize, Candidate)> = lists
+        .iter()
+        .enumerate()
+        .flat_map(|(collection, list)| list.iter().map(move |one| (collection, *one)))
+        .collect();
     all.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk)));
     all.truncate(n);
     for (rank, (collection, candidate)) in (1..).zip(&all) {

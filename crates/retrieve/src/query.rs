@@ -172,8 +172,14 @@ mod tests {
         refused(Query { top_k: 0, ..query() }, "settings.top_k");
         refused(Query { top_k: 1_000_000_000, ..query() }, "settings.top_k");
         refused(Query { fusion: Fusion { k: 0.0, ..Fusion::default() }, ..query() }, "settings.fusion.k");
-        refused(Query { fusion: Fusion { vector_weight: f32::NAN, ..Fusion::default() }, ..query() }, "settings.fusion.vector_weight");
-        refused(Query { rerank: Rerank::Top { depth: 500, weight: 0.5, budget: None }, ..query() }, "settings.rerank.depth");
+        refused(
+            Query { fusion: Fusion { vector_weight: f32::NAN, ..Fusion::default() }, ..query() },
+            "settings.fusion.vector_weight",
+        );
+        refused(
+            Query { rerank: Rerank::Top { depth: 500, weight: 0.5, budget: None }, ..query() },
+            "settings.rerank.depth",
+        );
         let by_vector = Query { question: String::new(), vector: Some(vec![1.0]), mode: Mode::Vector, ..query() };
         by_vector.validate().unwrap();
     }

@@ -57,7 +57,12 @@ impl Retriever {
     ///
     /// # Errors
     /// [`RetrieveError`].
-    pub async fn retrieve(&self, ctx: &Ctx, partitions: &[Partition], query: &Query) -> Result<Retrieved, RetrieveError> {
+    pub async fn retrieve(
+        &self,
+        ctx: &Ctx,
+        partitions: &[Partition],
+        query: &Query,
+    ) -> Result<Retrieved, RetrieveError> {
         query.validate()?;
         let query = Arc::new(query.clone());
         let snapshots: Arc<[Snapshot]> = partitions.iter().map(|one| one.snapshot(query.filter.as_ref())).collect();
@@ -66,16 +71,19 @@ impl Retriever {
         let mut ranked = self.look_up(ctx, partitions, &snapshots, &found, fused, &query).await?;
         let reranked = match query.rerank {
             Rerank::Off => 0,
-            Rerank::Top { depth, weight, budget } => self.rerank(ctx, &query, &mut ranked, depth, weight, budget).await?,
+            Rerank::Top { depth, weight, budget } => {
+                self.rerank(ctx, &query, &mut ranked, depth, weight, budget).await?
+            }
         };
         ranked.retain(|hit| above(&query.floor, &hit.scores));
         ranked.truncate(query.top_k);
-        let searched = partitions.iter().zip(&*snapshots).zip(&found.counts).map(|((partition, snapshot), counts)| Searched {
-            name: partition.name().clone(),
-            generation: snapshot.generation(),
-            lexical: u32::try_from(counts.0).unwrap_or(u32::MAX),
-            vector: u32::try_from(counts.1).unwrap_or(u32::MAX),
-        });
+        let searched =
+            partitions.iter().zip(&*snapshots).zip(&found.counts).map(|((partition, snapshot), counts)| Searched {
+                name: partition.name().clone(),
+                generation: snapshot.generation(),
+                lexical: u32::try_from(counts.0).unwrap_or(u32::MAX),
+                vector: u32::try_from(counts.1).unwrap_or(u32::MAX),
+            });
         Ok(Retrieved { hits: ranked, collections: searched.collect(), reranked })
     }
 
@@ -94,9 +102,15 @@ impl Retriever {
         // A floor leaves hits out: then what stands below moves up.
         let floored = query.floor != Floor::default();
         fused.truncate(if floored { usize::MAX } else { depth.max(query.top_k) });
-        let wanted: Vec<(usize, u32)> = fused.iter().map(|one| (found.places[&one.chunk].collection, found.places[&one.chunk].label)).collect();
+        let wanted: Vec<(usize, u32)> =
+            fused.iter().map(|one| (found.places[&one.chunk].collection, found.places[&one.chunk].label)).collect();
         let snapshots = Arc::clone(snapshots);
-        let read = move || wanted.into_iter().map(|(collection, label)| snapshots[collection].find(label)).collect::<Result<Vec<_>, _>>();
+        let read = move || {
+            wanted
+                .into_iter()
+                .map(|(collection, label)| snapshots[collection].find(label))
+                .collect::<Result<Vec<_>, _>>()
+        };
         let texts = self.pool.run(ctx, read).await??;
         let hits = (1..).zip(fused.iter().zip(texts)).map(|(rank, (one, text))| {
             let place = &found.places[&one.chunk];
@@ -157,7 +171,8 @@ fn fuse(found: &Candidates, query: &Query) -> Vec<Fused> {
 /// What the cross-encoder reads of a hit: the title and the headings that do not repeat it, then the text.
 fn passage(hit: &Hit) -> Passage {
     let headings = hit.heading_path.iter().filter(|heading| **heading != hit.title).map(String::as_str);
-    let parts: Vec<&str> = std::iter::once(hit.title.as_str()).filter(|title| !title.is_empty()).chain(headings).collect();
+    let parts: Vec<&str> =
+        std::iter::once(hit.title.as_str()).filter(|title| !title.is_empty()).chain(headings).collect();
     Passage { context: parts.join(" > "), text: hit.text.clone() }
 }
 
@@ -194,5 +209,18 @@ fn above(floor: &Floor, scores: &Scores) -> bool {
 
 fn hit(collection: CollectionName, found: Found, scores: Scores) -> Hit {
     let Found { document, revision, chunk, span, text, title, source_uri, media_type, heading_path, metadata } = found;
-    Hit { collection, document, revision, chunk, span, title, source_uri, media_type, heading_path, text, metadata, scores }
+    Hit {
+        collection,
+        document,
+        revision,
+        chunk,
+        span,
+        title,
+        source_uri,
+        media_type,
+        heading_path,
+        text,
+        metadata,
+        scores,
+    }
 }

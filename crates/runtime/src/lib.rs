@@ -23,7 +23,7 @@ mod random;
 mod thread;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use ctx::{Ctx, Priority, StageTime, Stopped};
+pub use ctx::{Ctx, Priority, StageTime, StopOnDrop, Stopped};
 pub use disk::{Disk, DiskFile, Fault, MemoryDisk, RealDisk, write_atomic};
 pub use pool::{Pool, PoolError};
 pub use random::{Random, SeededRandom, SystemRandom};

@@ -23,7 +23,12 @@ const CHECK: &[Step] = &[
         repair: "cargo xtask fix, then by hand what is left",
         needs: None,
     },
-    Step { name: "tests", command: &["test", "--release", "--workspace"], repair: "cargo test --release NAME, and mend the code", needs: None },
+    Step {
+        name: "tests",
+        command: &["test", "--release", "--workspace"],
+        repair: "cargo test --release NAME, and mend the code",
+        needs: None,
+    },
     Step {
         name: "docs",
         command: &["doc", "--release", "--workspace", "--no-deps", "-q"],
