@@ -101,7 +101,7 @@ impl Answer {
             }
         }
         let Some(done) = &self.done else { return };
-        if done.extractive {
+        if done.extractive && !self.citations.is_empty() {
             println!("{}", dim("extractive: the sentences are the sources' own; connect a language model for prose"));
         }
         if let Some(timings) = &done.timings {

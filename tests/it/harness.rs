@@ -2,10 +2,11 @@
 //!
 //! A test fails when its server logged an ERROR that it did not announce.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use ibid::config::{Config, Sources};
+use ibid::config::{self, Config, Sources};
 use ibid::first_start;
 use ibid::house::Parts;
 use ibid::proto::answer_service_client::AnswerServiceClient;
@@ -90,20 +91,35 @@ impl TestServer {
         TestServer::start_in(tempfile::tempdir().unwrap()).await
     }
 
+    /// A server in a new folder, configured by a file with this text.
+    pub(crate) async fn start_with(file: &str) -> TestServer {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(config::FILE), file).unwrap();
+        TestServer::start_in(folder).await
+    }
+
     async fn start_in(folder: TempDir) -> TestServer {
         log();
+        let file = Some(folder.path().join(config::FILE)).filter(|file| file.exists());
         let flags = [("data_dir", folder.path().to_str().unwrap()), ("server.listen", "127.0.0.1:0")];
         let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let config = Config::load(&Sources { file: None, environment: Default::default(), flags }).unwrap();
-        let parts = PARTS.get_or_init(|| Parts::of_this_machine(&config).unwrap()).clone();
+        let config = Config::load(&Sources { file: file.clone(), environment: Default::default(), flags }).unwrap();
+        let parts = || Parts::of_this_machine(&config).unwrap();
+        let parts = if file.is_none() { PARTS.get_or_init(parts).clone() } else { parts() };
         let running = Server::start(&config, parts).await.unwrap();
         TestServer { running: Some(running), folder }
     }
 
     /// The same folder in a server that was shut down and started again.
-    pub(crate) async fn restart(mut self) -> TestServer {
+    pub(crate) async fn restart(self) -> TestServer {
+        self.restart_after(|_| {}).await
+    }
+
+    /// [`TestServer::restart`], with something done to the folder while the server is down.
+    pub(crate) async fn restart_after(mut self, meanwhile: impl FnOnce(&Path)) -> TestServer {
         let running = self.running.take().unwrap();
         running.shutdown().await.unwrap();
+        meanwhile(self.folder.path());
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         TestServer::start_in(folder).await
     }
@@ -122,14 +138,17 @@ impl TestServer {
         self.folder.path().to_owned()
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().address()
+    }
+
     pub(crate) async fn channel(&self) -> Channel {
-        let address = self.running.as_ref().unwrap().address();
-        Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+        connect(self.address()).await
     }
 
     /// A client that shows `key`.
     pub(crate) async fn client(&self, key: &str) -> Client {
-        Client { channel: self.channel().await, bearer: Bearer(format!("Bearer {key}").parse().unwrap()) }
+        Client::of(self.address(), key).await
     }
 
     /// The operator.
@@ -157,6 +176,10 @@ impl Drop for TestServer {
     }
 }
 
+async fn connect(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
 /// Shows a key with every call.
 #[derive(Clone)]
 pub(crate) struct Bearer(MetadataValue<tonic::metadata::Ascii>);
@@ -178,6 +201,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// A client of the server at `address` that shows `key`.
+    pub(crate) async fn of(address: SocketAddr, key: &str) -> Client {
+        Client { channel: connect(address).await, bearer: Bearer(format!("Bearer {key}").parse().unwrap()) }
+    }
+
     fn keyed(&self) -> Keyed {
         InterceptedService::new(self.channel.clone(), self.bearer.clone())
     }

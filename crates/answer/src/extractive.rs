@@ -111,9 +111,21 @@ impl Generate for Extractive {
 
 impl Candidate {
     fn score(&self, logit: f32) -> f32 {
-        let begins = self.kind != UnitKind::Sentence || !self.text.starts_with(char::is_lowercase);
-        let whole = begins && !self.text.ends_with(':') && self.kind != UnitKind::Code;
-        logit + COVERAGE_GAIN * self.coverage - if whole { 0.0 } else { FRAGMENT_LOSS }
+        logit + COVERAGE_GAIN * self.coverage - if self.stands_alone() { 0.0 } else { FRAGMENT_LOSS }
+    }
+
+    /// Whether it says something without what stands before and behind it. A line without a small letter is a heading.
+    fn stands_alone(&self) -> bool {
+        // Behind the last sign may stand a quotation mark, emphasis or the number of a footnote.
+        let behind = |found: char| found.is_ascii_digit() || matches!(found, '"' | '”' | '(' | ')' | '*' | '_' | '`');
+        let end = self.text.trim_end_matches(behind);
+        match self.kind {
+            UnitKind::Sentence => {
+                !self.text.starts_with(char::is_lowercase) && end.ends_with(['.', '!', '?', '…', '。', '！', '？'])
+            }
+            UnitKind::Item | UnitKind::Row => !end.ends_with(':') && self.text.contains(char::is_lowercase),
+            UnitKind::Code | UnitKind::Heading => false,
+        }
     }
 }
 
@@ -250,14 +262,18 @@ mod tests {
         let both = "Refunds are paid within 14 days.(1) [doc_1]\nRefunds for gifts: never [doc_1]";
         check("gifts and refunds paid", CONFIG, both);
         check("price of the basic plan", CONFIG, "Basic plan | 10 EUR [doc_2]");
-        check("plan", CONFIG, "Basic plan | 10 EUR [doc_2]\n```\nplan = [1]\n```\n[doc_2]");
-        check("plan", ExtractiveConfig { picks_max: 1, ..CONFIG }, "Basic plan | 10 EUR [doc_2]");
+        let wide = ExtractiveConfig { margin: 2.5, ..CONFIG };
+        check("plan", wide, "Basic plan | 10 EUR [doc_2]\n```\nplan = [1]\n```\n[doc_2]");
+        check("plan", CONFIG, "Basic plan | 10 EUR [doc_2]");
+        check("plan", ExtractiveConfig { picks_max: 1, ..wide }, "Basic plan | 10 EUR [doc_2]");
         assert_eq!(generate("refunds paid", CONFIG)[..2], ["Refunds ", "are "]);
     }
 
     #[test]
     fn what_no_unit_holds_is_not_said() {
         check("who wrote Faust?", CONFIG, NO_INFORMATION);
+        check("does the basic plan X-99 have a price?", CONFIG, NO_INFORMATION);
+        assert_eq!(codes("is E-4102 in v1.2 or 14 days?"), BTreeSet::from(["4102".to_owned(), "v1.2".to_owned()]));
         check("when are refunds paid?", ExtractiveConfig { units_max: 0, ..CONFIG }, NO_INFORMATION);
     }
 
