@@ -10,8 +10,9 @@
 mod beside;
 
 use std::path::Path;
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use ibid_chunk::{Chunker, Config};
 use ibid_core::{MediaType, ModelId, Tokenize};
 use ibid_infer::ModelStore;
@@ -37,6 +38,7 @@ fn chunk(criterion: &mut Criterion) {
     let chunker = Chunker::new(Config { tokens_target: 200, tokens_max: 254 }).expect("limits in range");
 
     let mut group = criterion.benchmark_group("chunk");
+    group.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(6));
     group.throughput(Throughput::BytesDecimal(text.len() as u64));
     let mut time = |name: &str, tokenizer: &dyn Tokenize| {
         let chunks = chunker.chunk(&text, MediaType::Markdown, tokenizer).chunks;

@@ -1,6 +1,6 @@
 //! The shipped embedder beside candle's own BERT on the same weights: passages a second, and one question.
 //!
-//! Corpus: one word repeated, so that lengths are exact: 32 passages of 128 tokens; 32 of 8 to 256 (seed 7); one question of
+//! Corpus: one word repeated, so that lengths are exact: 16 passages of 128 tokens; 16 of 8 to 256 (seed 7); one question of
 //! 12. Both compute on one pool of a thread for each core. Ours includes tokenizing, pooling and the pool's queue; candle's
 //! begins at the tokens, ends at the hidden states and pads to the longest text. The least cosine between the two models'
 //! vectors is printed beside.
@@ -23,7 +23,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const MODEL: &str = "all-MiniLM-L6-v2-int8";
-const PASSAGES: usize = 32;
+const PASSAGES: usize = 16;
 const BATCH_TOKENS_MAX: usize = 2_048;
 const SEED: u64 = 7;
 
@@ -69,7 +69,7 @@ impl Models {
         println!("{name}: least cosine between ours and candle {:.6}", cosines.fold(1.0, f32::min));
 
         let mut group = criterion.benchmark_group(name);
-        group.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(3));
+        group.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(5));
         group.throughput(Throughput::Elements(texts.len() as u64));
         let ours = beside::time(&mut group, "ours", || (), |()| ours());
         let candle = beside::time(&mut group, "candle", || (), |()| candle());

@@ -1,10 +1,10 @@
 //! BM25 over 20,000 chunks: a search, the same within a scope of 1 %, and what a written batch costs.
 //!
-//! Corpus: chunks of 40 to 160 words, drawn by Zipf's law from 30,000 invented ones (seed 7). 200 questions of four words
-//! out of one chunk, none of the 100 most frequent, which stand for stop words; the best 50 are asked for. A batch of 64
+//! Corpus: chunks of 40 to 160 words, drawn by Zipf's law from 30,000 invented ones (seed 7). 200 questions of four words by
+//! the same law, without the 100 most frequent, which stand for stop words; the best 50 are asked for. A batch of 64
 //! chunks replaces the one before it, as a document's new revision does.
 //! Compares: the scope with none, a batch of 64 with batches of one, memory with a folder and its fsyncs.
-//! Leaves out: stems and stop words, several segments, deleted chunks, merges.
+//! Leaves out: stems and stop words, searches in several segments and beside deleted chunks, merges.
 //!
 //! Run: `cargo bench -p ibid --bench lexical`
 

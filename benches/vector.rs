@@ -35,30 +35,30 @@ fn main() {
 }
 
 fn scan(criterion: &mut Criterion, count: usize, dimension: usize) {
-    let corpus = Corpus::new(count, dimension);
+    let (ctx, corpus) = (ctx(), Corpus::new(count, dimension));
     let scanned = corpus.index(usize::MAX);
     let floats = corpus.unit_floats();
     let by_loop = |question: &[f32]| best_by_loop(&floats, question);
-    print_recall("a plain loop", &corpus, by_loop, |question| search(&scanned, question, None));
+    print_recall("a plain loop", &corpus, by_loop, |question| search(&ctx, &scanned, question, None));
 
     let mut group = criterion.benchmark_group(format!("{count} vectors of {dimension}"));
     group.throughput(Throughput::BytesDecimal((count * dimension * size_of::<f32>()) as u64));
-    let scan = beside::time(&mut group, "scan", corpus.cycle(), |question| search(&scanned, question, None));
+    let scan = beside::time(&mut group, "scan", corpus.cycle(), |question| search(&ctx, &scanned, question, None));
     let plain = beside::time(&mut group, "a plain loop", corpus.cycle(), by_loop);
     beside::print_ratio(&scan, &plain);
 }
 
 fn walk(criterion: &mut Criterion, count: usize, dimension: usize) {
-    let corpus = Corpus::new(count, dimension);
+    let (ctx, corpus) = (ctx(), Corpus::new(count, dimension));
     let (scanned, walked) = (corpus.index(usize::MAX), corpus.index(2));
     let mut group = criterion.benchmark_group(format!("{count} vectors of {dimension}"));
-    let scan = beside::time(&mut group, "scan", corpus.cycle(), |question| search(&scanned, question, None));
+    let scan = beside::time(&mut group, "scan", corpus.cycle(), |question| search(&ctx, &scanned, question, None));
 
     let scope = |step| (0..count as Label).step_by(step).collect::<RoaringBitmap>();
     let (tenth, hundredth) = (scope(10), scope(100));
     for (name, allowed) in [("graph", None), ("within 10 %", Some(&tenth)), ("within 1 %", Some(&hundredth))] {
-        let found = |question: &[f32]| search(&walked, question, allowed);
-        print_recall(name, &corpus, found, |question| search(&scanned, question, allowed));
+        let found = |question: &[f32]| search(&ctx, &walked, question, allowed);
+        print_recall(name, &corpus, found, |question| search(&ctx, &scanned, question, allowed));
         let timed = beside::time(&mut group, name, corpus.cycle(), found);
         beside::print_ratio(&timed, &scan);
     }
@@ -66,8 +66,8 @@ fn walk(criterion: &mut Criterion, count: usize, dimension: usize) {
 
 type Found = Vec<(Label, f32)>;
 
-fn search(index: &VectorIndex, question: &[f32], allowed: Option<&RoaringBitmap>) -> Found {
-    index.snapshot().search(&ctx(), question, K, allowed).expect("a vector that has a cosine")
+fn search(ctx: &Ctx, index: &VectorIndex, question: &[f32], allowed: Option<&RoaringBitmap>) -> Found {
+    index.snapshot().search(ctx, question, K, allowed).expect("a vector that has a cosine")
 }
 
 fn ctx() -> Ctx {

@@ -125,6 +125,9 @@ impl Run {
         tokio::task::block_in_place(|| drop(engine));
         std::fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
         let report = report?;
+        if self.cache.is_some() && self.rerank_depth > 0 {
+            eprintln!("note: pair scores may come from the cache; for the reranker's time measure without --cache");
+        }
         if global.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {

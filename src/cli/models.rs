@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use ibid_core::ModelId;
-use ibid_infer::{Embedder, FileState, FullForm, HUB, ModelEntry, ModelStore, compare, pull, quantize};
+use ibid_infer::{
+    Embedder, FileState, FullForm, HUB, ModelEntry, ModelKind, ModelStore, Precision, compare, pull, quantize,
+};
 use ibid_runtime::{Ctx, Pool, Priority, SystemClock};
 
 use super::Global;
@@ -94,14 +96,19 @@ fn named(id: Option<String>, folder: &std::path::Path) -> anyhow::Result<ModelId
 fn list(store: &ModelStore) -> anyhow::Result<()> {
     for model in store.list()? {
         let entry = &model.entry;
-        println!(
-            "{}  {:?}, {:?}, {}  {}",
-            bold(entry.id.as_str()),
-            entry.kind,
-            entry.precision,
-            plain(&entry.licence),
-            model.dir.display()
-        );
+        let kind = match &entry.kind {
+            ModelKind::Embedder { dimension, .. } => format!("embedder, {dimension} dimensions"),
+            ModelKind::Reranker {} => "reranker".to_owned(),
+        };
+        let precision = match entry.precision {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
+            Precision::Int8Rows => "int8 rows",
+        };
+        let licence = if entry.licence.is_empty() { "licence not recorded" } else { &entry.licence };
+        println!("{}  {kind}, {precision}, {}", bold(entry.id.as_str()), plain(licence));
+        println!("    {}", model.dir.display());
     }
     Ok(())
 }

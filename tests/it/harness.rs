@@ -16,7 +16,8 @@ use ibid::proto::key_service_client::KeyServiceClient;
 use ibid::proto::search_service_client::SearchServiceClient;
 use ibid::proto::tenant_service_client::TenantServiceClient;
 use ibid::proto::{
-    DocumentHeader, GetDocumentRequest, GetDocumentResponse, Hit, PutDocumentRequest, PutResult, SearchRequest, Stage,
+    CreateCollectionRequest, CreateKeyRequest, CreateTenantRequest, DocumentHeader, GetDocumentRequest,
+    GetDocumentResponse, Hit, PutDocumentRequest, PutResult, Scope, SearchRequest, Stage,
 };
 use ibid::server::{Running, Server};
 use tempfile::TempDir;
@@ -98,7 +99,16 @@ impl TestServer {
         TestServer::start_in(folder).await
     }
 
+    /// A server in a new folder, of this machine's parts as `change` leaves them.
+    pub(crate) async fn start_of(change: impl FnOnce(Parts) -> Parts) -> TestServer {
+        TestServer::start_in_of(tempfile::tempdir().unwrap(), change).await
+    }
+
     async fn start_in(folder: TempDir) -> TestServer {
+        TestServer::start_in_of(folder, |parts| parts).await
+    }
+
+    async fn start_in_of(folder: TempDir, change: impl FnOnce(Parts) -> Parts) -> TestServer {
         log();
         let file = Some(folder.path().join(config::FILE)).filter(|file| file.exists());
         let flags = [("data_dir", folder.path().to_str().unwrap()), ("server.listen", "127.0.0.1:0")];
@@ -106,7 +116,7 @@ impl TestServer {
         let config = Config::load(&Sources { file: file.clone(), environment: Default::default(), flags }).unwrap();
         let parts = || Parts::of_this_machine(&config).unwrap();
         let parts = if file.is_none() { PARTS.get_or_init(parts).clone() } else { parts() };
-        let running = Server::start(&config, parts).await.unwrap();
+        let running = Server::start(&config, change(parts)).await.unwrap();
         TestServer { running: Some(running), folder }
     }
 
@@ -155,6 +165,23 @@ impl TestServer {
     pub(crate) async fn operator(&self) -> Client {
         let key = std::fs::read_to_string(first_start::operator_key(&self.data_dir())).unwrap();
         self.client(key.trim()).await
+    }
+
+    /// A new tenant with a collection `default`: a client with a key of these scopes that reads all, and the key's id.
+    pub(crate) async fn tenant(&self, name: &str, scopes: &[Scope]) -> (Client, String) {
+        let operator = self.operator().await;
+        operator.tenants().create_tenant(CreateTenantRequest { name: name.to_owned() }).await.unwrap();
+        let request = |scopes: &[Scope]| CreateKeyRequest {
+            tenant: name.to_owned(),
+            scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
+            reads_all: true,
+            ..Default::default()
+        };
+        let admin = operator.keys().create_key(request(&[Scope::Admin])).await.unwrap().into_inner();
+        let collection = CreateCollectionRequest { name: first_start::DEFAULT.to_owned(), settings: None };
+        self.client(&admin.secret).await.collections().create_collection(collection).await.unwrap();
+        let made = operator.keys().create_key(request(scopes)).await.unwrap().into_inner();
+        (self.client(&made.secret).await, made.key.unwrap().id)
     }
 
     /// The tenant of the first start.

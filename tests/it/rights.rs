@@ -2,30 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use ibid::proto::{
-    CreateCollectionRequest, CreateKeyRequest, CreateTenantRequest, DeleteTenantRequest, GetTenantRequest,
-    ListTenantsRequest, RevokeKeyRequest, Scope,
-};
+use ibid::proto::{DeleteTenantRequest, GetTenantRequest, ListTenantsRequest, RevokeKeyRequest, Scope};
 use tonic::Code;
 
-use crate::harness::{Client, TestServer, reason};
-
-/// Makes a tenant with a collection, and a key of it.
-async fn tenant(server: &TestServer, name: &str, scopes: &[Scope]) -> (Client, String) {
-    let operator = server.operator().await;
-    operator.tenants().create_tenant(CreateTenantRequest { name: name.to_owned() }).await.unwrap();
-    let request = |scopes: &[Scope]| CreateKeyRequest {
-        tenant: name.to_owned(),
-        scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
-        reads_all: true,
-        ..Default::default()
-    };
-    let admin = operator.keys().create_key(request(&[Scope::Admin])).await.unwrap().into_inner();
-    let collection = CreateCollectionRequest { name: "default".to_owned(), settings: None };
-    server.client(&admin.secret).await.collections().create_collection(collection).await.unwrap();
-    let made = operator.keys().create_key(request(scopes)).await.unwrap().into_inner();
-    (server.client(&made.secret).await, made.key.unwrap().id)
-}
+use crate::harness::{TestServer, reason};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_or_with_a_wrong_one_nothing_is_told() {
@@ -40,7 +20,7 @@ async fn without_a_key_or_with_a_wrong_one_nothing_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_does_what_its_scopes_say() {
     let server = TestServer::start().await;
-    let (reader, _) = tenant(&server, "acme", &[Scope::Search]).await;
+    let (reader, _) = server.tenant("acme", &[Scope::Search]).await;
     assert!(reader.search("anything").await.unwrap().is_empty());
     let refused = reader.put("a.md", "alpha").await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
@@ -55,8 +35,8 @@ async fn a_key_does_what_its_scopes_say() {
 async fn tenants_share_nothing_and_a_deleted_one_leaves_nothing() {
     let server = TestServer::start().await;
     let operator = server.operator().await;
-    let (acme, key_id) = tenant(&server, "acme", &[Scope::Ingest, Scope::Search]).await;
-    let (other, _) = tenant(&server, "other", &[Scope::Ingest, Scope::Search]).await;
+    let (acme, key_id) = server.tenant("acme", &[Scope::Ingest, Scope::Search]).await;
+    let (other, _) = server.tenant("other", &[Scope::Ingest, Scope::Search]).await;
     acme.put("secret.md", "The launch is on Friday.").await.unwrap();
     assert_eq!(acme.search("launch").await.unwrap().len(), 1);
     assert!(other.search("launch").await.unwrap().is_empty());
@@ -72,7 +52,7 @@ async fn tenants_share_nothing_and_a_deleted_one_leaves_nothing() {
     operator.tenants().delete_tenant(DeleteTenantRequest { name: "other".to_owned() }).await.unwrap();
     assert_eq!(reason(&other.search("launch").await.unwrap_err()), "TENANT_DELETED");
     operator.tenants().delete_tenant(DeleteTenantRequest { name: "acme".to_owned() }).await.unwrap();
-    let (again, _) = tenant(&server, "acme", &[Scope::Search]).await;
+    let (again, _) = server.tenant("acme", &[Scope::Search]).await;
     assert!(again.search("launch").await.unwrap().is_empty());
     server.stop().await;
 }
