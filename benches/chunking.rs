@@ -60,7 +60,8 @@ impl Tokenize for Words {
         let mut in_word = false;
         for (byte, character) in text.char_indices() {
             let is_word = character.is_alphanumeric();
-            if !character.is_whitespace() && !(is_word && in_word) {
+            let starts = if is_word { !in_word } else { !character.is_whitespace() };
+            if starts {
                 out.push(byte as u32);
             }
             in_word = is_word;

@@ -51,7 +51,7 @@ impl Program {
         let stderr = File::create(&log).unwrap();
         let mut process = serve(data_dir).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.strip_prefix("ibid at ").and_then(|rest| rest.split(',').next()?.parse().ok());
         let address = address.unwrap_or_else(|| panic!("{line:?}\n{}", fs::read_to_string(&log).unwrap()));
         Program { process, address, log }

@@ -8,7 +8,6 @@ use tonic::{Code, Status, Streaming};
 
 use crate::fake_openai::{FakeOpenAi, Reply, Step, delta};
 use crate::harness::{Client, TestServer, reason};
-use crate::rights::tenant;
 
 const REFUNDS: &str = "# Refunds\n\nWe are fair. Refunds are paid within 14 days to the card that was charged.\n";
 const PARCELS: &str = "# Parcels\n\nA parcel that is lost is sent again at no cost.\n";
@@ -64,7 +63,7 @@ async fn an_answer_cites_what_is_stored_and_the_prompt_holds_this_tenants_source
     let client = server.default_tenant().await;
     client.put("refunds.md", REFUNDS).await.unwrap();
     client.put("parcels.md", PARCELS).await.unwrap();
-    let (other, _) = tenant(&server, "acme", &[Scope::Ingest]).await;
+    let (other, _) = server.tenant("acme", &[Scope::Ingest]).await;
     other.put("secret.md", "# Refunds\n\nRefunds are paid within 99 days, says Zebedee.\n").await.unwrap();
 
     let events = all(&client).await;
@@ -89,7 +88,8 @@ async fn an_answer_cites_what_is_stored_and_the_prompt_holds_this_tenants_source
         assert_eq!(citation.quote_blake3, blake3::hash(&citation.quote).as_bytes()[..]);
         assert_eq!(citation.revision, stored.document.unwrap().revision);
     }
-    assert_eq!(citations[0].quote, "Refunds are paid within 14 days to the card that was charged.");
+    assert_eq!(citations[0].quote, "Refunds are paid within 14 days");
+    assert_eq!(citations[1].quote, "A parcel that is lost is sent again at no cost.");
     let Event::Usage(usage) = &events[events.len() - 2] else { panic!("{events:?}") };
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.reported), (10, 5, true));
     let done = done(&events);

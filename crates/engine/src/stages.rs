@@ -13,7 +13,9 @@ use futures::executor::block_on;
 use ibid_core::{Chunk, ChunkId, CollectionSettings, DocumentKey, ModelError, PartitionKey, Purpose, Revision};
 use ibid_ledger::{Record, StoredChunk, StoredDocument};
 use ibid_lexical::{Changes, Entry as Words};
+use ibid_runtime::PoolError;
 
+use crate::config::EmbedModel;
 use crate::documents::{Cut, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
@@ -119,9 +121,15 @@ pub(crate) fn run_cutting(shared: &Arc<Shared>) {
             cut_batch(&state, batch)
         };
         state.announce();
-        if let Err(error) = left_out {
-            tracing::error!(partition = %state.key, error = &error as &dyn std::error::Error, "cut and index documents");
-            shared.cutting.pause(Duration::from_millis(200));
+        match left_out {
+            Ok(()) => {}
+            // Nothing can be written until the folder is opened again; then this goes on.
+            Err(EngineError::ReadOnly | EngineError::Closing) => return,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(partition = %state.key, error, "cut and index documents; trying again");
+                shared.cutting.pause(Duration::from_millis(200));
+            }
         }
         shared.cutting.push(&state);
         shared.embedding.push(&state);
@@ -195,9 +203,14 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
     let mut fresh = Vec::new();
     for (key, revision) in works {
         let Some((version, older)) = uncut(state, key, *revision) else { continue };
-        let stored = state.stored(version.put)?;
-        let text = stored.text.unpack().map_err(EngineError::of_ledger)?;
-        let (title, chunks) = cut(state, *key, &stored, &text)?;
+        let (text, title, chunks) = match read_and_cut(state, *key, &version) {
+            Ok(cut) => cut,
+            Err(error @ EngineError::Damaged(_)) => {
+                leave_out(state, *key, *revision, &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let reused = older.as_ref().map_or(0, |older| count_reused(older, &chunks));
         let first_label = state.documents_mut().assign_labels(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
         pendings.push(state.shared.ledger.append(Record::DocumentChunked {
@@ -256,6 +269,27 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
     replaced_by_nothing.into_iter().try_for_each(|(key, revision)| swap(state, key, revision, Vec::new()))
 }
 
+fn read_and_cut(
+    state: &State,
+    key: DocumentKey,
+    version: &Version,
+) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
+    let stored = state.stored(version.put)?;
+    let text = stored.text.unpack().map_err(EngineError::of_ledger)?;
+    let (text, title, chunks) = cut(state, key, stored, text)?;
+    Ok((text, title, chunks))
+}
+
+/// A document whose stored bytes are damaged holds nobody else up: it stays as it is until the folder is repaired.
+fn leave_out(state: &State, key: DocumentKey, revision: Revision, error: &EngineError) {
+    let error = error as &dyn std::error::Error;
+    tracing::error!(partition = %state.key, error, "a document is left out");
+    let mut documents = state.documents_mut();
+    if let Some(entry) = documents.entry_mut(&key).filter(|entry| entry.current.revision == revision) {
+        entry.current.parked = true;
+    }
+}
+
 /// The version to be cut and the one that is served meanwhile. `None` if it is cut, replaced or deleted.
 fn uncut(state: &State, key: &DocumentKey, revision: Revision) -> Option<(Version, Option<Arc<Cut>>)> {
     let documents = state.documents();
@@ -270,26 +304,29 @@ fn count_reused(older: &Cut, chunks: &[StoredChunk]) -> u32 {
     u32::try_from(reused).unwrap_or(u32::MAX)
 }
 
-/// A document's title and chunks.
+/// A document's text, title and chunks.
 fn cut(
     state: &State,
     key: DocumentKey,
-    stored: &StoredDocument,
-    text: &str,
-) -> Result<(String, Vec<StoredChunk>), EngineError> {
-    let reading = state.reading();
-    let (found_title, chunks) = if stored.ready.is_empty() {
-        let chunked = state.shared.parts.pool.install(|| reading.chunker.chunk(text, stored.media_type, &*state.model));
-        (chunked.title, chunked.chunks)
-    } else {
-        (None, ready_chunks(state, stored, text))
-    };
-    let title = if stored.title.is_empty() { found_title.unwrap_or_default() } else { stored.title.clone() };
+    stored: StoredDocument,
+    text: String,
+) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
+    let (reading, model) = (state.reading(), Arc::clone(&state.model));
+    let (text, stored, found_title, chunks) = compute(state, move || {
+        let (title, chunks) = if stored.ready.is_empty() {
+            let chunked = reading.chunker.chunk(&text, stored.media_type, &*model);
+            (chunked.title, chunked.chunks)
+        } else {
+            (None, ready_chunks(&*model, &stored, &text))
+        };
+        (text, stored, title, chunks)
+    })?;
+    let title = if stored.title.is_empty() { found_title.unwrap_or_default() } else { stored.title };
     let mut occurrences: HashMap<&str, u32> = HashMap::new();
     let mut out = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         let content =
-            chunk.span.quote(text).ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
+            chunk.span.quote(&text).ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
         let occurrence = occurrences.entry(content).or_insert(0);
         let id = ChunkId::of(state.key, key, content, *occurrence);
         *occurrence += 1;
@@ -298,14 +335,24 @@ fn cut(
         let input_hash = hash.as_bytes()[..16].try_into().expect("sixteen of thirty-two bytes");
         out.push(StoredChunk { chunk, id, input_hash });
     }
-    Ok((title, out))
+    Ok((text, title, out))
 }
 
-fn ready_chunks(state: &State, stored: &StoredDocument, text: &str) -> Vec<Chunk> {
+/// Runs `work` in the pool, after whoever asks a question. A panic is that work's failure, not this thread's end.
+fn compute<T: Send + 'static>(state: &State, work: impl FnOnce() -> T + Send + 'static) -> Result<T, EngineError> {
+    let shared = &state.shared;
+    block_on(shared.parts.pool.run(&shared.background, work)).map_err(|error| match error {
+        PoolError::Panicked { message } => EngineError::Damaged(format!("it makes the engine panic: {message}")),
+        PoolError::Stopped(_) => EngineError::Closing,
+        PoolError::Full { .. } => EngineError::of_pool(error),
+    })
+}
+
+fn ready_chunks(model: &dyn EmbedModel, stored: &StoredDocument, text: &str) -> Vec<Chunk> {
     let mut starts = Vec::new();
     let chunk = |ready: &ibid_ledger::ReadyChunk| {
         starts.clear();
-        state.model.token_starts(ready.span.quote(text).unwrap_or_default(), &mut starts);
+        model.token_starts(ready.span.quote(text).unwrap_or_default(), &mut starts);
         Chunk {
             span: ready.span,
             heading_path: Vec::new(),
@@ -442,7 +489,7 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
         if !batch.is_empty() {
             match embed_batch(&state, &batch) {
                 Ok(vectors) => *unsaved.entry(state.key).or_default() += vectors,
-                Err(EngineError::Stopped(_) | EngineError::Closing) => return,
+                Err(EngineError::Stopped(_) | EngineError::Closing | EngineError::ReadOnly) => return,
                 Err(error) => put_back(&state, &batch, &error),
             }
             state.announce();
@@ -458,8 +505,10 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
 }
 
 fn maintain(state: &Arc<State>) {
-    let maintained = state.shared.parts.pool.install(|| state.vector.maintain(&state.shared.background));
-    if let Err(error) = maintained {
+    let own = Arc::clone(state);
+    let maintained =
+        compute(state, move || own.vector.maintain(&own.shared.background).map_err(EngineError::of_vector));
+    if let Err(error) = maintained.and_then(|maintained| maintained) {
         tracing::warn!(partition = %state.key, error = &error as &dyn std::error::Error, "maintain vectors");
     }
     state.publish(&mut state.documents_mut());
@@ -477,7 +526,8 @@ struct Portion {
     older: Option<Arc<Cut>>,
 }
 
-/// The next versions in line, as many chunks as make a batch. They stay in the queue until they are done.
+/// The next versions in line, as many chunks as make a batch. They stay in the queue until they are done. One that failed
+/// before is tried alone, so that it cannot make others fail.
 fn gather(state: &State) -> Vec<Portion> {
     let documents = state.documents();
     let mut queue = state.lock(&state.to_embed);
@@ -486,6 +536,9 @@ fn gather(state: &State) -> Vec<Portion> {
     let mut seen = 0;
     while chunks < EMBED_BATCH_CHUNKS && seen < queue.len() {
         let work = queue[seen];
+        if work.failures > 0 && !batch.is_empty() {
+            break;
+        }
         let entry = documents.entry(&work.key).filter(|entry| entry.current.revision == work.revision);
         let unfinished = entry.filter(|entry| !entry.current.is_complete() && !entry.current.parked);
         let Some((entry, cut)) = unfinished.and_then(|entry| entry.current.cut.clone().map(|cut| (entry, cut))) else {
@@ -496,7 +549,7 @@ fn gather(state: &State) -> Vec<Portion> {
         let count = left.min(EMBED_BATCH_CHUNKS - chunks);
         let older = entry.previous.as_ref().and_then(|older| older.cut.clone());
         batch.push(Portion { work, version: entry.current.clone(), cut, count, older });
-        chunks += count;
+        chunks += if work.failures > 0 { EMBED_BATCH_CHUNKS } else { count };
         seen += 1;
     }
     batch
@@ -506,9 +559,19 @@ fn gather(state: &State) -> Vec<Portion> {
 fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineError> {
     let mut texts = Vec::new();
     let mut documents = Vec::with_capacity(batch.len());
+    let mut readable = Vec::with_capacity(batch.len());
     for portion in batch {
-        let stored = state.stored(portion.version.put)?;
-        let text = stored.text.unpack().map_err(EngineError::of_ledger)?;
+        let read = state.stored(portion.version.put);
+        let read = read.and_then(|stored| Ok((stored.text.unpack().map_err(EngineError::of_ledger)?, stored)));
+        let (text, stored) = match read {
+            Ok(read) => read,
+            Err(error @ EngineError::Damaged(_)) => {
+                leave_out(state, portion.work.key, portion.work.revision, &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        readable.push(portion);
         let vectors = known_vectors(state, portion, &stored);
         for (offset, vector) in vectors.iter().enumerate() {
             if vector.is_none() {
@@ -522,7 +585,7 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
     let mut made = if texts.is_empty() { Vec::new().into_iter() } else { embed(state, &texts)?.into_iter() };
     let mut pendings = Vec::new();
     let mut ready = Vec::with_capacity(batch.len());
-    for (portion, (text, known)) in batch.iter().zip(documents) {
+    for (portion, (text, known)) in readable.into_iter().zip(documents) {
         let missing = || EngineError::Model(wrong_count(state));
         let vectors: Vec<Vec<f32>> = known
             .into_iter()
