@@ -77,17 +77,21 @@ impl Drop for Program {
 /// What each document may be after a crash: what was acknowledged last, then what was sent since. `None`: not there.
 type Possible = BTreeMap<String, Vec<Option<String>>>;
 
-/// A text that says what no other text says, sometimes of several chunks.
-fn text(id: &str, n: u64) -> String {
-    let (word, more) = (word(id, n), n as usize % 4 * 25);
-    let filler = "Whoever finds it brings it to the desk, where it is kept for a while. ".repeat(more);
-    format!("# Locker {word}\n\nThe spare key of {word} hangs behind the door of room {n}.\n\n{filler}\n")
-}
+const ANIMALS: [&str; 12] =
+    ["dog", "cat", "horse", "parrot", "snake", "goldfish", "spider", "elephant", "penguin", "frog", "bee", "sheep"];
+const PLACES: [&str; 12] = [
+    "kitchen", "library", "garden", "harbour", "church", "school", "hospital", "bakery", "prison", "theatre", "desert",
+    "bank",
+];
 
-/// Letters that stand in one text only.
-fn word(id: &str, n: u64) -> String {
+/// A text that says what no other text says, of one chunk or a few.
+fn text(id: &str, n: u64) -> String {
     let hash = blake3::hash(format!("{id} {n}").as_bytes());
-    hash.as_bytes()[..8].iter().map(|byte| char::from(b'a' + byte % 26)).collect()
+    let (letters, rest) = hash.as_bytes().split_at(8);
+    let word: String = letters.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
+    let (animal, place) = (ANIMALS[rest[0] as usize % 12], PLACES[rest[1] as usize % 12]);
+    let more = format!("The {animal} stays in the {place} until somebody comes for it. ").repeat(n as usize % 4 * 10);
+    format!("# Visitor {word}\n\nThe {animal} in the {place} is called {word}.\n\n{more}\n")
 }
 
 /// Puts new documents, replaces some, deletes some, one after the other, until the server is gone.
@@ -173,7 +177,7 @@ fn documents(hits: &[Hit]) -> BTreeSet<&str> {
 async fn check_found(client: &Client, texts: &BTreeMap<&str, &str>) {
     let ids: BTreeSet<&str> = texts.keys().copied().collect();
     for mode in [SearchMode::Lexical, SearchMode::Vector] {
-        let hits = search(client, "room", mode, EVERYTHING).await;
+        let hits = search(client, "visitor", mode, EVERYTHING).await;
         assert_eq!(documents(&hits), ids, "{mode:?}");
         for hit in &hits {
             let span = hit.span.unwrap();
@@ -217,7 +221,7 @@ async fn what_was_acknowledged_survives_a_kill_and_nothing_is_left_by_halves() {
             writers.spawn(write(client.clone(), prefix, Arc::clone(&possible), acks.clone(), Arc::clone(&killed)));
         }
         drop(acks);
-        let wanted = random.random_range(10..70);
+        let wanted = random.random_range(10..60);
         acked.wait_for(|acks| *acks >= wanted).await.expect("every writer has failed");
         tokio::time::sleep(Duration::from_micros(random.random_range(0..5_000))).await;
         killed.store(true, Ordering::SeqCst);
@@ -262,8 +266,7 @@ async fn a_damaged_or_missing_index_changes_no_answer() {
         server.default_tenant().await.put(id, text).await.unwrap();
     }
     let modes = [SearchMode::Lexical, SearchMode::Vector, SearchMode::Hybrid];
-    let questions = ["Who brings the spare key of room 7?", "locker"];
-    let mut expected = Vec::new();
+    let questions = ["Which animal stays in the kitchen?", "visitor"];
     let answers = async |server: &TestServer| {
         let client = server.default_tenant().await;
         let mut answers = Vec::new();
@@ -272,7 +275,7 @@ async fn a_damaged_or_missing_index_changes_no_answer() {
         }
         answers
     };
-    expected.extend(answers(&server).await);
+    let expected = answers(&server).await;
     assert!(expected.iter().all(|hits| !hits.is_empty()));
 
     for missing in ["partitions", "index"] {

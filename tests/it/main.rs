@@ -1,18 +1,18 @@
 //! Black-box tests: a real server, a real client, real models, real files.
 //!
-//! | file           | what it asks                                                     |
-//! | -------------- | ---------------------------------------------------------------- |
-//! | `documents.rs` | a document's life: put, found, read, replaced, deleted, kept     |
-//! | `uploads.rs`   | streams of documents: order, refusals, protocol                  |
-//! | `rights.rs`    | who may what, and what the others are told                       |
-//! | `refusals.rs`  | input that makes no sense, row by row                            |
-//! | `noninterference.rs` | what a tenant is told does not depend on another           |
-//! | `answers.rs`   | an answer's events and its citations                             |
-//! | `service.rs`   | health, reflection                                               |
-//! | `crash.rs`     | kill -9 in the middle of ingest, damaged and missing indexes     |
-//! | `upstream.rs`  | answers by a provider: prompt, citations, failures, hanging up   |
-//! | `client.rs`    | the example client in Python                                     |
-//! | `harness.rs`   | the server and its clients                                       |
+//! | file                 | what it asks                                                   |
+//! | -------------------- | -------------------------------------------------------------- |
+//! | `documents.rs`       | a document's life: put, found, read, replaced, deleted, kept   |
+//! | `uploads.rs`         | streams of documents: order, refusals, protocol                |
+//! | `rights.rs`          | who may what, and what the others are told                     |
+//! | `refusals.rs`        | input that makes no sense, row by row                          |
+//! | `noninterference.rs` | what a tenant is told does not depend on another               |
+//! | `answers.rs`         | an answer's events and its citations                           |
+//! | `service.rs`         | health, reflection                                             |
+//! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
+//! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
+//! | `client.rs`          | the example client in Python                                   |
+//! | `harness.rs`         | the server and its clients                                     |
 
 mod answers;
 mod client;

@@ -495,9 +495,7 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
             state.announce();
             shared.embedding.push(&state);
         }
-        let idle = batch.is_empty();
-        let count = unsaved.get(&state.key).copied().unwrap_or(0);
-        if count >= SAVE_VECTORS || (idle && count > 0) {
+        if unsaved.get(&state.key).is_some_and(|count| *count >= SAVE_VECTORS) {
             unsaved.remove(&state.key);
             maintain(&state);
         }
