@@ -106,7 +106,6 @@ impl Server {
     /// [`ServerError`]; the port is not open then.
     pub async fn start(config: &Config, parts: Parts) -> Result<Running, ServerError> {
         let mut builder = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
@@ -128,7 +127,9 @@ impl Server {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let serve = builder.add_routes(routes).serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
+        // Otherwise the end of a small reply waits for the client's delayed ack, 40 ms.
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let serve = builder.add_routes(routes).serve_with_incoming_shutdown(incoming, async move {
             // Told to, or nobody is left who could.
             let _ = stopped.await;
         });

@@ -144,6 +144,10 @@ fn show(progress: &ProgressBar, moved: Progress) {
         Progress::Asked(way, done, of) => (way, done as u64, of as u64),
     };
     if progress.message() != stage {
+        if progress.is_hidden() {
+            // Nobody watches a bar: a line a stage is enough for a log.
+            eprintln!("{stage}");
+        }
         progress.set_message(stage);
         progress.reset();
         progress.enable_steady_tick(Duration::from_millis(500));

@@ -83,9 +83,12 @@ impl Neighbour {
         for collection in ["handbook", "notes"] {
             client.collections().create_collection(collection_request(collection)).await.unwrap();
         }
-        let neighbour = Neighbour { client, beats: AtomicUsize::new(0) };
-        for beat in 0..DOCUMENTS.len() {
+        let neighbour = Neighbour { client, beats: AtomicUsize::new(DOCUMENTS.len()) };
+        for (beat, (id, year, principals, content)) in DOCUMENTS.into_iter().enumerate() {
             neighbour.put(beat, Stage::Vector).await;
+            // The very text that the tenant will put.
+            let same = document("notes", id, year, principals, content);
+            neighbour.client.documents().put_document(same).await.unwrap();
         }
         neighbour
     }

@@ -345,6 +345,9 @@ async fn every_refusal_says_what_is_wrong_and_the_server_goes_on() {
     server.stop().await;
 }
 
+/// A call with a name, a name of something that is not the caller's, and one of nothing.
+type Pair<'a> = (&'a dyn Fn(&str) -> Ask, &'a str, &'a str);
+
 /// Names of one length, so that the statuses differ in nothing but the name.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ones_own_answers_as_what_does_not_exist() {
@@ -370,7 +373,7 @@ async fn what_is_not_ones_own_answers_as_what_does_not_exist() {
     let in_collection = |name: &str| set(|set| set.collections = vec![name.to_owned()]);
     let whole = |name: &str| get(name, 0, 0);
     let beyond = |name: &str| get(name, 1 << 40, 0);
-    let pairs: [(&dyn Fn(&str) -> Ask, &str, &str); 9] = [
+    let pairs: [Pair; 9] = [
         (&whole, "theirs.md", "absent.md"),
         (&beyond, "theirs.md", "absent.md"),
         (&delete, "theirs.md", "absent.md"),
