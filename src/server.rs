@@ -18,6 +18,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, ServerTlsConfig};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::util::MapResponseLayer;
 
 use crate::config::{Config, Tls};
 use crate::first_start::{self, FirstStartError};
@@ -106,6 +107,7 @@ impl Server {
     /// [`ServerError`]; the port is not open then.
     pub async fn start(config: &Config, parts: Parts) -> Result<Running, ServerError> {
         let mut builder = tonic::transport::Server::builder()
+            .layer(MapResponseLayer::new(crate::status::invalid_if_undecodable))
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));

@@ -234,6 +234,27 @@ fn short(text: &str) -> String {
     text[..end].to_owned()
 }
 
+/// tonic answers to a message that cannot be decoded, or is too large, before any method of ours sees it, and blames the
+/// server (INTERNAL, OUT_OF_RANGE). It is the client's to mend: INVALID_ARGUMENT. The message names the protobuf field.
+pub(crate) fn invalid_if_undecodable<B>(mut response: http::Response<B>) -> http::Response<B> {
+    let headers = response.headers_mut();
+    let status = headers.get("grpc-status").and_then(|status| status.to_str().ok());
+    let said = headers.get("grpc-message").and_then(|message| message.to_str().ok());
+    let said = said.unwrap_or_default().to_owned();
+    let undecodable = status == Some("13") && said.starts_with("failed%20to%20decode%20Protobuf");
+    let too_large = status == Some("11") && said.contains("message%20length%20too%20large");
+    if undecodable || too_large {
+        headers.insert("grpc-status", http::HeaderValue::from_static("3"));
+    }
+    if too_large {
+        let hint = format!("{said};%20larger%20documents%20go%20by%20DocumentService.Ingest");
+        if let Ok(hint) = http::HeaderValue::from_str(&hint) {
+            headers.insert("grpc-message", hint);
+        }
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,7 @@
 //! The server, until it is told to stop.
 
+use std::io::Write;
+
 use clap::Args;
 
 use super::Global;
@@ -24,8 +26,15 @@ impl Serve {
         crate::log::start();
         let data_dir = config.data_dir.clone();
         let server = start(&config).await?;
-        println!("{} at {}, data in {}", bold("ibid"), server.address(), data_dir.display());
-        println!("keys: {0}/keys/default.key (tenant `default`), {0}/keys/operator.key", data_dir.display());
+        let (keys, data) = (data_dir.join("keys"), data_dir.display());
+        // Whoever reads the first line may have stopped reading: the server goes on.
+        let _ = writeln!(
+            std::io::stdout(),
+            "{} at {}, data in {data}\nkeys: {keys}/default.key (tenant `default`), {keys}/operator.key",
+            bold("ibid"),
+            server.address(),
+            keys = keys.display(),
+        );
         told_to_stop().await?;
         Ok(server.shutdown().await?)
     }

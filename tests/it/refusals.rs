@@ -397,3 +397,22 @@ async fn what_is_not_ones_own_answers_as_what_does_not_exist() {
 fn text_of(status: &Status) -> String {
     format!("{:?} {} {}", status.code(), status.message(), status.details().escape_ascii())
 }
+
+/// What tonic answers before a method is reached: the client's fault, said so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_is_the_clients_to_mend() {
+    let server = TestServer::start().await;
+    let client = server.default_tenant().await;
+    let deep = (0..200).fold(condition(CompareOp::Exists, Vec::new()), |inner, _| not(inner));
+    let settings = SearchSettings { filter: Some(deep), ..Default::default() };
+    let search = SearchRequest { question: "why?".into(), settings: Some(settings), ..Default::default() };
+    let status = Ask::Search(search).refused(&client).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("recursion limit"), "{status:?}");
+
+    let large = PutDocumentRequest { header: Some(header("large.md")), content: vec![b'a'; 20 << 20].into() };
+    let status = Ask::Put(large).refused(&client).await;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    assert!(status.message().contains("DocumentService.Ingest"), "{status:?}");
+    server.stop().await;
+}
