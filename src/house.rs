@@ -32,7 +32,7 @@ const ANSWER_TOP_K: usize = 6;
 const COLLECTIONS_MAX: usize = 16;
 
 /// How much of the sources the extractive generator scores and says.
-const EXTRACTIVE: ExtractiveConfig = ExtractiveConfig { units_max: 40, picks_max: 3, margin: 1.5, floor: 0.0 };
+const EXTRACTIVE: ExtractiveConfig = ExtractiveConfig { units_max: 40, picks_max: 3, margin: 1.0, floor: 0.0 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A local model reads a long prompt on two cores before it says a word.

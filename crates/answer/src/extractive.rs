@@ -194,7 +194,7 @@ fn shown(unit: &str, kind: UnitKind) -> String {
     }
 }
 
-/// Those within the margin of the best, in the order of `candidates`; none if the best is below the floor.
+/// Those within the margin of the best, the best first, of equals the earlier one; none if the best is below the floor.
 fn choose(candidates: Vec<Candidate>, scores: &[f32], config: &ExtractiveConfig) -> Vec<Candidate> {
     let best = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if best < config.floor {
@@ -203,7 +203,6 @@ fn choose(candidates: Vec<Candidate>, scores: &[f32], config: &ExtractiveConfig)
     let mut order: Vec<usize> = (0..scores.len()).filter(|ordinal| scores[*ordinal] >= best - config.margin).collect();
     order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     order.truncate(config.picks_max);
-    order.sort_unstable();
     order.into_iter().map(|ordinal| candidates[ordinal].clone()).collect()
 }
 
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_units_are_said_in_the_order_of_the_sources() {
+    fn the_best_units_are_said_the_best_first() {
         check("when are refunds paid?", CONFIG, "Refunds are paid within 14 days.(1) [doc_1]");
         let both = "Refunds are paid within 14 days.(1) [doc_1]\nRefunds for gifts: never [doc_1]";
         check("gifts and refunds paid", CONFIG, both);

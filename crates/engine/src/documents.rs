@@ -220,7 +220,8 @@ impl Documents {
 
     /// `version` is not part of the next view.
     pub(crate) fn retire(&mut self, version: &Version) {
-        if let Some(cut) = &version.cut {
+        // A version without chunks has no labels: the number it notes may be the next version's first.
+        if let Some(cut) = version.cut.as_ref().filter(|cut| !cut.chunks.is_empty()) {
             self.retired.push((self.view_number(), cut.first_label));
         }
     }
@@ -254,16 +255,22 @@ impl Documents {
         (ordinal < labelled.cut.chunks.len()).then_some((labelled, ordinal))
     }
 
-    /// The labels of every served version that `reader` may read and `fulfils` holds for.
+    /// The labels of every served version that `reader` may read and `fulfils` holds for. While a document is replaced, both
+    /// its versions must be readable: a right that was withdrawn is gone at once.
     pub(crate) fn allowed(&self, reader: &Reader, fulfils: impl Fn(&Metadata) -> bool) -> RoaringBitmap {
         let mut allowed = RoaringBitmap::new();
-        let served = self.entries.values().filter_map(Entry::served);
-        for version in served.filter(|v| reader.may_read(&v.meta.readers) && fulfils(&v.meta.metadata)) {
-            if let Some(cut) = &version.cut {
+        for entry in self.entries.values().filter(|entry| reader.may_read(&entry.current.meta.readers)) {
+            let served = entry.served().filter(|v| reader.may_read(&v.meta.readers) && fulfils(&v.meta.metadata));
+            if let Some(cut) = served.and_then(|version| version.cut.as_ref()) {
                 allowed.insert_range(cut.labels());
             }
         }
         allowed
+    }
+
+    /// The served versions, in the order of their documents' ids.
+    pub(crate) fn served(&self) -> Vec<(DocumentKey, Version)> {
+        self.listed(None).filter_map(|(key, entry)| entry.served().map(|version| (*key, version.clone()))).collect()
     }
 }
 

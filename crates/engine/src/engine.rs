@@ -1,15 +1,16 @@
 //! Open, close; from a right to a partition.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, mpsc};
 use std::thread::JoinHandle;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared as SharedFuture;
-use ibid_core::{AuthError, CollectionName, Credential, Identity, KeyDeriver, PartitionKey, TenantId};
+use ibid_core::{AuthError, CollectionName, Credential, DocumentKey, Identity, KeyDeriver, PartitionKey, TenantId};
 use ibid_ledger::{FolderLock, IndexKind, Ledger, Pending, Report, lock_folder};
 use ibid_runtime::{Ctx, Priority, start_thread};
 
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) waiting: AtomicUsize,
     /// The background's context: stopped when the engine closes.
     pub(crate) background: Ctx,
+    /// The ledger takes no more writes until it is opened again.
+    pub(crate) read_only: AtomicBool,
 }
 
 type OpeningResult = Result<Arc<State>, Arc<str>>;
@@ -114,9 +117,11 @@ impl Engine {
             embedding: Line::default(),
             waiting: AtomicUsize::new(0),
             background: Ctx::new(clock, Priority::Ingest, None),
+            read_only: AtomicBool::new(false),
             config,
             parts,
         });
+        shared.sweep();
         let threads = start_threads(&shared, receiver)
             .map_err(|source| EngineError::Io { doing: "start the engine's threads", source })?;
         Ok((Engine { shared, threads: Mutex::new(threads), lock: Mutex::new(lock) }, Opened { ledger: report }))
@@ -166,6 +171,9 @@ impl Engine {
         let slots: Vec<Slot> = lock(&self.shared.partitions).drain().map(|(_, slot)| slot).collect();
         for slot in slots {
             if let Slot::Open(state) = slot {
+                // Whoever waits for one of these hears that the engine closes.
+                state.lock(&state.to_cut).clear();
+                state.announce();
                 state.save();
             }
         }
@@ -232,6 +240,36 @@ impl Shared {
         sender.send(Accepted { pending, commit }).map_err(|_| EngineError::Closing)
     }
 
+    fn is_in_catalog(&self, key: PartitionKey) -> bool {
+        let catalog = self.catalog();
+        let tenant = catalog.tenant_by_key(key.tenant);
+        tenant.is_some_and(|(_, tenant)| tenant.collections.values().any(|entry| entry.key == key))
+    }
+
+    /// Whether documents still move from stage to stage.
+    pub(crate) fn goes_on(&self) -> Result<(), EngineError> {
+        if self.read_only.load(Ordering::Acquire) {
+            return Err(EngineError::ReadOnly);
+        }
+        self.background.check().map_err(|_| EngineError::Closing)
+    }
+
+    /// Removes the indexes of partitions that the catalog does not name: a deletion was cut off.
+    fn sweep(&self) {
+        let folder = self.config.folder.join("partitions");
+        let Ok(names) = self.parts.disk.list(&folder) else { return };
+        let known: HashSet<PathBuf> = {
+            let catalog = self.catalog();
+            let entries = catalog.tenants.values().flat_map(|tenant| tenant.collections.values());
+            entries.map(|entry| PathBuf::from(entry.key.to_string())).collect()
+        };
+        for name in names.into_iter().filter(|name| !known.contains(name)) {
+            if let Err(error) = self.parts.disk.remove_dir_all(&folder.join(&name)) {
+                tracing::warn!(%error, "the indexes of a deleted collection cannot be removed");
+            }
+        }
+    }
+
     /// Refuses more documents while too many wait.
     pub(crate) fn room_for_one_more(&self) -> Result<(), EngineError> {
         let waiting = self.waiting.load(Ordering::Relaxed);
@@ -241,8 +279,9 @@ impl Shared {
         Err(EngineError::Overloaded(format!("{waiting} documents wait to be indexed")))
     }
 
-    pub(crate) fn idempotency_hash(&self, partition: PartitionKey, key: &str) -> [u8; 16] {
+    pub(crate) fn idempotency_hash(&self, partition: PartitionKey, document: DocumentKey, key: &str) -> [u8; 16] {
         let mut bytes = partition.to_bytes().to_vec();
+        bytes.extend(document.0);
         bytes.extend(key.as_bytes());
         let hash = self.keys.content(partition.tenant, &bytes);
         hash[..16].try_into().expect("sixteen of thirty-two bytes")
@@ -287,18 +326,28 @@ impl Shared {
 
     fn open_now(self: &Arc<Shared>, name: &CollectionName, entry: CollectionEntry) -> OpeningResult {
         let key = entry.key;
-        let opened = recover::open(self, name, &entry);
+        let opened = catch_unwind(AssertUnwindSafe(|| recover::open(self, name, &entry)))
+            .unwrap_or_else(|_| Err(EngineError::Damaged("it makes the engine panic".to_owned())));
         let mut partitions = lock(&self.partitions);
         match opened {
-            Ok(state) if partitions.contains_key(&key) => {
+            Ok(state) if partitions.contains_key(&key) && self.is_in_catalog(key) => {
                 let state = Arc::new(state);
+                // Before anybody can work on it: what is taken off the count was put on it.
+                self.waiting.fetch_add(state.lock(&state.to_cut).len(), Ordering::Relaxed);
                 partitions.insert(key, Slot::Open(Arc::clone(&state)));
                 drop(partitions);
                 stages::enqueue(&state);
                 Ok(state)
             }
             // It was deleted meanwhile.
-            Ok(_) => Err("the collection was deleted".into()),
+            Ok(state) => {
+                partitions.remove(&key);
+                drop((partitions, state));
+                if let Err(error) = self.parts.disk.remove_dir_all(&self.partition_folder(key)) {
+                    tracing::warn!(partition = %key, %error, "a deleted collection's indexes stay until the next start");
+                }
+                Err("the collection was deleted".into())
+            }
             Err(error) => {
                 partitions.remove(&key);
                 tracing::error!(partition = %key, error = &error as &dyn std::error::Error, "open a collection");

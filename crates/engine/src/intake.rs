@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, mpsc};
 
 use futures::channel::oneshot;
-use ibid_core::{DocumentId, DocumentKey, Generation, Revision};
+use ibid_core::{DocumentId, DocumentKey, Generation, PartitionKey, Revision};
 use ibid_ledger::{Pending, Position, Record};
+use ibid_runtime::start_thread;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::documents::{Entry, Meta, Version};
@@ -16,6 +17,7 @@ use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::partition::State;
 use crate::stages::CutWork;
+use crate::write::Claim;
 
 /// A write in the ledger's queue, and what to do once it is durable.
 pub(crate) struct Accepted {
@@ -37,7 +39,7 @@ pub(crate) enum Commit {
         revision: Revision,
         generation: Generation,
         meta: Arc<Meta>,
-        idempotency: Option<[u8; 16]>,
+        claim: Option<Claim>,
         done: Done,
     },
     /// A document's end. `done` hears of it when no new question finds the document.
@@ -52,15 +54,38 @@ pub(crate) fn run(shared: &Arc<Shared>, accepted: mpsc::Receiver<Accepted>) {
     }
 }
 
-fn apply(shared: &Shared, committed: Result<Position, EngineError>, commit: Commit) {
+/// The partitions that a change of the catalog ends.
+fn ended_by(shared: &Shared, record: &Record) -> Vec<PartitionKey> {
+    if let Record::CollectionDeleted { partition, .. } = record {
+        return vec![*partition];
+    }
+    let Record::TenantDeleted { tenant, .. } = record else { return Vec::new() };
+    let catalog = shared.catalog();
+    let collections = catalog.tenant_by_key(*tenant).map(|(_, tenant)| tenant.collections.values());
+    collections.into_iter().flatten().map(|entry| entry.key).collect()
+}
+
+fn apply(shared: &Arc<Shared>, committed: Result<Position, EngineError>, commit: Commit) {
     match commit {
         Commit::Catalog { record, _turn, done } => {
+            let ended = committed.as_ref().map_or_else(|_| Vec::new(), |_| ended_by(shared, &record));
             let applied = committed.map(|_| {
                 shared.catalog.write().unwrap_or_else(PoisonError::into_inner).apply(&record);
             });
-            tell(done, applied);
+            if ended.is_empty() {
+                return tell(done, applied);
+            }
+            // Removing indexes takes its time, and is done whoever still waits for it.
+            let own = Arc::clone(shared);
+            let started = start_thread("discard", move || {
+                let discarded = ended.into_iter().map(|partition| own.discard(partition)).collect::<Vec<_>>();
+                tell(done, discarded.into_iter().collect());
+            });
+            if let Err(error) = started {
+                tracing::error!(%error, "a deleted collection's indexes stay until the next start");
+            }
         }
-        Commit::Put { partition, key, id, revision, generation, meta, idempotency, done } => {
+        Commit::Put { partition, key, id, revision, generation, meta, claim, done } => {
             let applied = committed.map(|put| {
                 let version = Version::durable(revision, generation, put, meta);
                 put_version(&partition, key, id, version);
@@ -69,9 +94,7 @@ fn apply(shared: &Shared, committed: Result<Position, EngineError>, commit: Comm
                 shared.cutting.push(&partition);
             });
             // From now on the ledger's index knows the key, or the write failed and may be repeated.
-            if let Some(hash) = idempotency {
-                partition.lock(&partition.on_their_way).remove(&hash);
-            }
+            drop(claim);
             tell(done, applied);
             partition.announce();
         }

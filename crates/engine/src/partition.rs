@@ -1,6 +1,6 @@
 //! What a partition holds, and the handle that everything hangs off.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -77,8 +77,8 @@ pub(crate) struct State {
     pub(crate) to_cut: Mutex<VecDeque<CutWork>>,
     /// What waits to be embedded, in commit order.
     pub(crate) to_embed: Mutex<VecDeque<EmbedWork>>,
-    /// Puts with an idempotency key that are on their way into the ledger.
-    pub(crate) on_their_way: Mutex<HashMap<[u8; 16], (DocumentKey, Revision, Generation)>>,
+    /// Idempotency keys of puts that are on their way into the ledger.
+    pub(crate) on_their_way: Mutex<HashSet<[u8; 16]>>,
 }
 
 impl std::fmt::Debug for State {
@@ -198,12 +198,11 @@ impl State {
     /// How far the newest version of a document is, and whether it is `revision`. `None` once it is deleted.
     fn reached(&self, key: &DocumentKey, revision: Revision) -> Option<Reached> {
         let documents = self.documents();
-        let entry = documents.entry(key)?;
-        let version = entry.version(revision)?;
+        let entry = documents.entry(key).filter(|entry| entry.current.revision == revision)?;
         Some(Reached {
-            stage: if entry.current.revision == revision { entry.stage() } else { Stage::Vector },
-            parked: version.parked,
-            chunks: version.cut.as_ref().map_or(0, |cut| cut.count()),
+            stage: entry.stage(),
+            parked: entry.current.parked,
+            chunks: entry.current.cut.as_ref().map_or(0, |cut| cut.count()),
         })
     }
 
@@ -225,8 +224,9 @@ impl State {
                 return Ok(Waited::Reached { stage: reached.stage, chunks: reached.chunks });
             }
             if reached.parked {
-                return Ok(Waited::Parked { chunks: reached.chunks });
+                return Ok(Waited::Parked { stage: reached.stage, chunks: reached.chunks });
             }
+            self.shared.goes_on()?;
             let moved = progress.changed();
             let moved = match ctx.left() {
                 Some(left) => tokio::time::timeout(left, moved).await.unwrap_or(Ok(())),
@@ -282,8 +282,9 @@ pub(crate) enum Waited {
         stage: Stage,
         chunks: u32,
     },
-    /// Embedding failed too often: found by words only.
+    /// Embedding failed too often: it stays at this stage.
     Parked {
+        stage: Stage,
         chunks: u32,
     },
     /// A later write replaced or deleted it first.
@@ -339,6 +340,7 @@ impl Partition {
             if status.documents_pending == 0 {
                 return Ok(());
             }
+            self.state.shared.goes_on()?;
             progress.changed().await.map_err(|_| EngineError::Closing)?;
             ctx.check()?;
         }
@@ -381,6 +383,9 @@ impl Partition {
                 Some(revision) => entry.version(revision).ok_or_else(missing)?,
                 None => &entry.current,
             };
+            if !self.may_read(version) {
+                return Err(missing());
+            }
             (DocumentInfo::of(entry, version), version.put)
         };
         Ok((info, self.state.text(put)?))

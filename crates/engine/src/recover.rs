@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ibid_chunk::Chunker;
-use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Label, Revision};
+use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Generation, Label, Revision};
 use ibid_ledger::{Head, Ledger, Position, Record};
 use ibid_lexical::{Analysis, Changes, LexicalError, LexicalIndex, Storage};
 use ibid_vector::VectorIndex;
@@ -34,7 +34,7 @@ pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &Collecti
         ))
     })?;
     let documents = read_documents(shared, entry)?;
-    let reading = read_as(shared, entry, entry.settings.clone(), &documents)?;
+    let reading = read_as(shared, entry, entry.settings.clone(), &documents.served(), documents.generation)?;
     let vector = open_vector(shared, entry, model.dimension(), &documents)?;
     let (to_cut, to_embed) = unfinished(&documents);
     let opening =
@@ -49,7 +49,12 @@ pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &Collecti
 pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Reading, EngineError> {
     let entry =
         CollectionEntry { key: state.key, settings: settings.clone(), created_ms: state.created_ms, incarnation: 0 };
-    read_as(&state.shared, &entry, settings, &state.documents())
+    // Whoever changes what is served waits for this one; the lock of the documents is not held over the work.
+    let (served, generation) = {
+        let documents = state.documents();
+        (documents.served(), documents.generation)
+    };
+    read_as(&state.shared, &entry, settings, &served, generation)
 }
 
 fn read_documents(shared: &Shared, entry: &CollectionEntry) -> Result<Documents, EngineError> {
@@ -59,7 +64,7 @@ fn read_documents(shared: &Shared, entry: &CollectionEntry) -> Result<Documents,
     documents.next_label = mark.next_label;
     for (key, head) in shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)? {
         documents.note_revision(key, head.current.revision);
-        match read_entry(&shared.ledger, &head) {
+        match read_entry(&shared.ledger, entry, &head) {
             Ok(Some(entry)) => {
                 if let Some(served) = entry.served() {
                     documents.label(&entry.id, served);
@@ -75,28 +80,35 @@ fn read_documents(shared: &Shared, entry: &CollectionEntry) -> Result<Documents,
     Ok(documents)
 }
 
-fn read_entry(ledger: &Ledger, head: &Head) -> Result<Option<Entry>, EngineError> {
-    let Some((id, current)) = read_version(ledger, &head.current)? else { return Ok(None) };
+fn read_entry(ledger: &Ledger, collection: &CollectionEntry, head: &Head) -> Result<Option<Entry>, EngineError> {
+    let Some((id, current)) = read_version(ledger, collection, &head.current)? else { return Ok(None) };
     let previous = match &head.previous {
-        Some(version) => read_version(ledger, version)?.map(|(_, version)| version),
+        Some(version) => unless_damaged(collection, read_version(ledger, collection, version))?.flatten(),
         None => None,
     };
+    let previous = previous.map(|(_, version)| version);
     let previous = previous.filter(|version| version.cut.is_some() && !current.is_complete());
     Ok(Some(Entry { id, current, previous }))
 }
 
 fn read_version(
     ledger: &Ledger,
+    collection: &CollectionEntry,
     version: &ibid_ledger::Version,
 ) -> Result<Option<(ibid_core::DocumentId, Version)>, EngineError> {
     let Some(put) = version.put else { return Ok(None) };
     let document = stored(ledger, put)?;
-    let cut = version.chunked.map(|position| read_cut(ledger, position)).transpose()?;
+    // A damaged cut is cut again, and embedded again.
+    let cut = match version.chunked {
+        Some(position) => unless_damaged(collection, read_cut(ledger, position))?,
+        None => None,
+    };
+    let embedded = if cut.is_some() { version.embedded_chunks } else { 0 };
     let durable = Version::durable(version.revision, version.generation, put, Arc::new(Meta::of(&document)));
-    Ok(Some((document.id, Version { cut, embedded: version.embedded_chunks, ..durable })))
+    Ok(Some((document.id, Version { cut, embedded, ..durable })))
 }
 
-fn read_cut(ledger: &Ledger, position: Position) -> Result<Arc<Cut>, EngineError> {
+pub(crate) fn read_cut(ledger: &Ledger, position: Position) -> Result<Arc<Cut>, EngineError> {
     let record = ledger.read(position).map_err(EngineError::of_ledger)?;
     let Record::DocumentChunked { first_label, title, chunks, .. } = record else {
         return Err(EngineError::Damaged("the ledger has another record where chunks should be".to_owned()));
@@ -122,7 +134,8 @@ fn read_as(
     shared: &Shared,
     entry: &CollectionEntry,
     settings: CollectionSettings,
-    documents: &Documents,
+    served: &[(DocumentKey, Version)],
+    generation: Generation,
 ) -> Result<Reading, EngineError> {
     let chunker = chunker(&settings)?;
     let analysis =
@@ -130,31 +143,44 @@ fn read_as(
     let folder = shared.partition_folder(entry.key).join("lexical");
     let lexical = open_lexical(shared, entry, &folder, analysis)?;
 
-    let served = || documents.listed(None).filter_map(|(_, entry)| entry.served());
-    let expected: RoaringBitmap =
-        served().filter_map(|version| version.cut.as_ref()).flat_map(|cut| cut.labels()).collect();
+    let cuts = || served.iter().filter_map(|(_, version)| version.cut.as_ref());
+    let expected: RoaringBitmap = cuts().flat_map(|cut| cut.labels()).collect();
     let held = lexical.snapshot().labels().map_err(EngineError::of_lexical)?;
     let mut changes = Changes { remove: (&held - &expected).iter().collect(), add: Vec::new() };
     let missing = &expected - &held;
     if !missing.is_empty() {
         tracing::info!(partition = %entry.key, chunks = missing.len(), "adding to the index of words what the ledger has");
     }
-    for version in served() {
-        let Some(cut) = version.cut.as_ref().filter(|cut| cut.labels().any(|label| missing.contains(label))) else {
-            continue;
-        };
-        let text = stored(&shared.ledger, version.put)?.text.unpack().map_err(EngineError::of_ledger)?;
+    for (_, version) in served {
+        let wanted = version.cut.as_ref().filter(|cut| cut.labels().any(|label| missing.contains(label)));
+        let Some(cut) = wanted else { continue };
+        let read =
+            stored(&shared.ledger, version.put).and_then(|stored| stored.text.unpack().map_err(EngineError::of_ledger));
+        let Some(text) = unless_damaged(entry, read)? else { continue };
         changes.add.extend(words_of(cut, &text)?.into_iter().filter(|words| missing.contains(words.label)));
         if changes.add.len() >= REBUILD_BATCH_CHUNKS {
             let batch = std::mem::replace(&mut changes, Changes { remove: Vec::new(), add: Vec::new() });
-            lexical.write(batch, documents.generation.0).map_err(EngineError::of_lexical)?;
+            lexical.write(batch, generation.0).map_err(EngineError::of_lexical)?;
         }
     }
     if !changes.add.is_empty() || !changes.remove.is_empty() {
-        lexical.write(changes, documents.generation.0).map_err(EngineError::of_lexical)?;
+        lexical.write(changes, generation.0).map_err(EngineError::of_lexical)?;
         lexical.maintain().map_err(EngineError::of_lexical)?;
     }
     Ok(Reading { settings, chunker, lexical })
+}
+
+/// What was read; nothing, with a line in the log, if it is damaged: then the rest is served without it.
+fn unless_damaged<T>(entry: &CollectionEntry, read: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error @ EngineError::Damaged(_)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(partition = %entry.key, error, "a part of a document is damaged; the rest is served");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn open_lexical(
@@ -232,7 +258,8 @@ fn open_vector(
             continue;
         }
         let Some(head) = shared.ledger.head(entry.key, *key).map_err(EngineError::of_ledger)? else { continue };
-        let Some(vectors) = vectors_in(&shared.ledger, &head, version.revision, dimension)? else { continue };
+        let read = vectors_in(&shared.ledger, &head, version.revision, dimension);
+        let Some(Some(vectors)) = unless_damaged(entry, read)? else { continue };
         add.extend(labels.zip(vectors).filter(|(label, _)| missing.contains(*label)));
         if add.len() >= REBUILD_BATCH_CHUNKS {
             index.apply(&[], std::mem::take(&mut add)).map_err(EngineError::of_vector)?;

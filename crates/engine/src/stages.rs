@@ -4,6 +4,7 @@
 //! embeds. Each serves the partitions in turn, a batch at a time. What they do is in the ledger before it is in an index.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use ibid_lexical::{Changes, Entry as Words};
 use ibid_runtime::PoolError;
 
 use crate::config::EmbedModel;
-use crate::documents::{Cut, Version};
+use crate::documents::{Cut, Entry, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::intake::tell;
@@ -104,7 +105,6 @@ impl Line {
 
 /// Puts a freshly opened partition in line for what it has left to do.
 pub(crate) fn enqueue(state: &Arc<State>) {
-    state.shared.waiting.fetch_add(state.lock(&state.to_cut).len(), Ordering::Relaxed);
     state.shared.cutting.push(state);
     state.shared.embedding.push(state);
 }
@@ -116,24 +116,41 @@ pub(crate) fn run_cutting(shared: &Arc<Shared>) {
         if batch.is_empty() {
             continue;
         }
-        let left_out = {
+        let done = caught(|| {
             let _changing = state.lock(&state.changing);
             cut_batch(&state, batch)
-        };
+        });
         state.announce();
-        match left_out {
-            Ok(()) => {}
-            // Nothing can be written until the folder is opened again; then this goes on.
-            Err(EngineError::ReadOnly | EngineError::Closing) => return,
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(partition = %state.key, error, "cut and index documents; trying again");
-                shared.cutting.pause(Duration::from_millis(200));
-            }
+        if let Err(error) = done
+            && !goes_on_after(shared, &state, &error)
+        {
+            continue;
         }
         shared.cutting.push(&state);
         shared.embedding.push(&state);
     }
+}
+
+/// A panic is the end of this turn, not of this thread.
+fn caught<T>(turn: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
+    // What a turn leaves half done is in the ledger, and made whole when the partition is opened again.
+    let panicked = |_| Err(EngineError::Damaged("it makes the engine panic".to_owned()));
+    catch_unwind(AssertUnwindSafe(turn)).unwrap_or_else(panicked)
+}
+
+/// After a failure: whether the partition's work is tried again, after a pause.
+fn goes_on_after(shared: &Shared, state: &State, error: &EngineError) -> bool {
+    let shown = error as &dyn std::error::Error;
+    if matches!(error, EngineError::ReadOnly | EngineError::Closing) {
+        // Nothing can be written until the folder is opened again; then this goes on.
+        shared.read_only.store(matches!(error, EngineError::ReadOnly), Ordering::Release);
+        tracing::warn!(partition = %state.key, error = shown, "documents wait until the folder is opened again");
+        state.announce();
+        return false;
+    }
+    tracing::error!(partition = %state.key, error = shown, "cut and index documents; trying again");
+    shared.cutting.pause(Duration::from_millis(200));
+    true
 }
 
 /// The next works of one kind.
@@ -178,12 +195,14 @@ fn cut_batch(state: &Arc<State>, batch: Vec<CutWork>) -> Result<(), EngineError>
     }
     if !deletes.is_empty() {
         let gone: Vec<(DocumentKey, Revision)> = deletes.iter().map(|(key, revision, _)| (*key, *revision)).collect();
-        let deleted = delete_all(state, &gone);
-        for (_, _, done) in deletes {
-            let told = deleted.as_ref().copied().map_err(|error| EngineError::Damaged(error.to_string()));
-            tell(done, told);
+        if let Err(error) = delete_all(state, &gone) {
+            // They are in the ledger: they are tried until they are done.
+            let mut queue = state.lock(&state.to_cut);
+            let works = deletes.into_iter().rev();
+            works.for_each(|(key, revision, done)| queue.push_front(CutWork::Delete { key, revision, done }));
+            return Err(error);
         }
-        deleted?;
+        deletes.into_iter().for_each(|(_, _, done)| tell(done, Ok(())));
     }
     Ok(())
 }
@@ -203,6 +222,14 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
     let mut fresh = Vec::new();
     for (key, revision) in works {
         let Some((version, older)) = uncut(state, key, *revision) else { continue };
+        if let Some((cut, text)) = logged_cut(state, *key, &version)? {
+            // An earlier try came this far: its labels are used, not another set.
+            let reused = older.as_ref().map_or(0, |older| count_reused(older, &cut.chunks));
+            let words = if older.is_none() { words_of(&cut, &text)? } else { Vec::new() };
+            let version = Version { cut: Some(cut), reused, ..version };
+            fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
+            continue;
+        }
         let (text, title, chunks) = match read_and_cut(state, *key, &version) {
             Ok(cut) => cut,
             Err(error @ EngineError::Damaged(_)) => {
@@ -237,7 +264,6 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
     if !changes.add.is_empty() {
         state.write_words(changes)?;
     }
-    let mut replaced_by_nothing = Vec::new();
     {
         let mut documents = state.documents_mut();
         let mut queue = state.lock(&state.to_embed);
@@ -249,9 +275,7 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
             let in_sight = version.clone();
             if entry.current.revision == revision {
                 entry.current = version;
-                if empty && replaces {
-                    replaced_by_nothing.push((key, revision));
-                } else if !empty {
+                if !empty || replaces {
                     queue.push_back(EmbedWork { key, revision, failures: 0 });
                 }
             } else if entry.previous.is_none() && !replaces {
@@ -266,7 +290,20 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
         }
         state.publish(&mut documents);
     }
-    replaced_by_nothing.into_iter().try_for_each(|(key, revision)| swap(state, key, revision, Vec::new()))
+    Ok(())
+}
+
+/// How the version is cut, and its text, if the ledger has that already.
+fn logged_cut(state: &State, key: DocumentKey, version: &Version) -> Result<Option<(Arc<Cut>, String)>, EngineError> {
+    let head = state.shared.ledger.head(state.key, key).map_err(EngineError::of_ledger)?;
+    let current = head.map(|head| head.current).filter(|current| current.revision == version.revision);
+    let Some(chunked) = current.and_then(|current| current.chunked) else { return Ok(None) };
+    match recover::read_cut(&state.shared.ledger, chunked) {
+        Ok(cut) => Ok(Some((cut, state.text(version.put)?))),
+        // It is cut anew.
+        Err(EngineError::Damaged(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn read_and_cut(
@@ -453,7 +490,11 @@ impl State {
         let reading = self.reading();
         let generation = self.documents().generation;
         reading.lexical.write(changes, generation.0).map_err(EngineError::of_lexical)?;
-        reading.lexical.maintain().map_err(EngineError::of_lexical)?;
+        // The words are committed; a merge that failed is tried after the next write.
+        if let Err(error) = reading.lexical.maintain() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(partition = %self.key, error, "merge the index of words");
+        }
         Ok(())
     }
 
@@ -465,12 +506,11 @@ impl State {
         }
         let folder = self.shared.partition_folder(self.key).join("vector");
         let disk = &*self.shared.parts.disk;
+        let generation = self.documents().generation.0;
         let saved = disk
             .create_dir_all(&folder)
             .map_err(|source| EngineError::Io { doing: "make an index folder", source })
-            .and_then(|()| {
-                self.vector.save(disk, &folder, self.documents().generation.0).map_err(EngineError::of_vector)
-            });
+            .and_then(|()| self.vector.save(disk, &folder, generation).map_err(EngineError::of_vector));
         if let Err(error) = saved {
             tracing::warn!(partition = %self.key, error = &error as &dyn std::error::Error, "save vectors; they are in the ledger");
         }
@@ -487,9 +527,13 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
         }
         let batch = gather(&state);
         if !batch.is_empty() {
-            match embed_batch(&state, &batch) {
+            match caught(|| embed_batch(&state, &batch)) {
                 Ok(vectors) => *unsaved.entry(state.key).or_default() += vectors,
-                Err(EngineError::Stopped(_) | EngineError::Closing | EngineError::ReadOnly) => return,
+                Err(EngineError::Stopped(_)) => return,
+                Err(error @ (EngineError::ReadOnly | EngineError::Closing)) => {
+                    goes_on_after(shared, &state, &error);
+                    continue;
+                }
                 Err(error) => put_back(&state, &batch, &error),
             }
             state.announce();
@@ -509,7 +553,11 @@ fn maintain(state: &Arc<State>) {
     if let Err(error) = maintained.and_then(|maintained| maintained) {
         tracing::warn!(partition = %state.key, error = &error as &dyn std::error::Error, "maintain vectors");
     }
-    state.publish(&mut state.documents_mut());
+    {
+        // Not while the other line has changed one index and not yet the other.
+        let _changing = state.lock(&state.changing);
+        state.publish(&mut state.documents_mut());
+    }
     state.save();
 }
 
@@ -524,7 +572,8 @@ struct Portion {
     older: Option<Arc<Cut>>,
 }
 
-/// The next versions in line, as many chunks as make a batch. They stay in the queue until they are done. One that failed
+/// The next versions in line, as many chunks as make a batch; one that is complete and not yet in sight counts none. They
+/// stay in the queue until they are done. One that failed
 /// before is tried alone, so that it cannot make others fail.
 fn gather(state: &State) -> Vec<Portion> {
     let documents = state.documents();
@@ -538,7 +587,8 @@ fn gather(state: &State) -> Vec<Portion> {
             break;
         }
         let entry = documents.entry(&work.key).filter(|entry| entry.current.revision == work.revision);
-        let unfinished = entry.filter(|entry| !entry.current.is_complete() && !entry.current.parked);
+        let wanting = |entry: &&Entry| !entry.current.is_complete() || entry.previous.is_some();
+        let unfinished = entry.filter(wanting).filter(|entry| !entry.current.parked);
         let Some((entry, cut)) = unfinished.and_then(|entry| entry.current.cut.clone().map(|cut| (entry, cut))) else {
             queue.remove(seen);
             continue;
@@ -589,7 +639,7 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
             .into_iter()
             .map(|known| known.or_else(|| made.next()).ok_or_else(missing))
             .collect::<Result<_, _>>()?;
-        pendings.push(state.shared.ledger.append(Record::DocumentEmbedded {
+        let record = || Record::DocumentEmbedded {
             partition: state.key,
             document: portion.work.key,
             revision: portion.work.revision,
@@ -598,19 +648,25 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
             first_ordinal: portion.version.embedded,
             dimension: u32::try_from(state.model.dimension()).unwrap_or(u32::MAX),
             vectors: vectors.concat(),
-        }));
+        };
+        pendings.push((!vectors.is_empty()).then(|| state.shared.ledger.append(record())));
         ready.push((portion, text, vectors));
     }
-    for pending in pendings {
-        pending.wait().map_err(EngineError::of_ledger)?;
+    // Each record is refused or kept for itself: what is kept counts, or the next part would not follow it.
+    let (mut kept, mut failed) = (Vec::with_capacity(ready.len()), None);
+    for (pending, one) in pendings.into_iter().zip(ready) {
+        match pending.map_or(Ok(()), |pending| pending.wait().map(drop)) {
+            Ok(()) => kept.push(one),
+            Err(error) => failed = Some(EngineError::of_ledger(error)),
+        }
     }
     let _changing = state.lock(&state.changing);
     if state.is_gone() {
         return Ok(0);
     }
-    let count = ready.iter().map(|(_, _, vectors)| vectors.len()).sum();
-    bring_in_sight(state, ready)?;
-    Ok(count)
+    let count = kept.iter().map(|(_, _, vectors)| vectors.len()).sum();
+    bring_in_sight(state, kept)?;
+    failed.map_or(Ok(count), Err)
 }
 
 /// Vectors that need not be made: the client gave them, or the older version has the same input.

@@ -145,15 +145,10 @@ impl Engine {
     /// [`EngineError::NotFound`], or the ledger failed.
     pub async fn delete_tenant(&self, _by: &Operator, name: &TenantName) -> Result<(), EngineError> {
         let turn = self.turn().await;
-        let found = self.catalog(|catalog| {
-            let tenant = catalog.tenants.get(name)?;
-            let partitions: Vec<PartitionKey> = tenant.collections.values().map(|entry| entry.key).collect();
-            Some((tenant.key, tenant.incarnation, partitions))
-        });
-        let (tenant, incarnation, partitions) = found.ok_or_else(|| no_tenant(name))?;
+        let found = self.catalog(|catalog| catalog.tenants.get(name).map(|tenant| (tenant.key, tenant.incarnation)));
+        let (tenant, incarnation) = found.ok_or_else(|| no_tenant(name))?;
         let deleted_ms = self.shared.parts.clock.unix_ms();
-        self.commit(Record::TenantDeleted { tenant, name: name.clone(), incarnation, deleted_ms }, turn).await?;
-        partitions.into_iter().try_for_each(|partition| self.shared.discard(partition))
+        self.commit(Record::TenantDeleted { tenant, name: name.clone(), incarnation, deleted_ms }, turn).await
     }
 
     /// Makes a key: an operator for any tenant, or (`tenant` = `None`) for operators; a tenant's key with the scope Admin
@@ -206,18 +201,17 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NotFound`] also for a key of another tenant; or forbidden, or the ledger failed.
     pub async fn revoke_key(&self, by: &Identity, id: KeyId) -> Result<(), EngineError> {
+        if let Identity::Tenant(tenant) = by {
+            require_admin(tenant)?;
+        }
         let turn = self.turn().await;
         let found = self.catalog(|catalog| catalog.keyring.key(id).map(|(key, _)| key.tenant));
         let missing = || EngineError::NotFound { kind: "key", name: id.to_string() };
         let owner = found.ok_or_else(missing)?;
         match by {
             Identity::Operator(_) => {}
-            Identity::Tenant(tenant) => {
-                require_admin(tenant)?;
-                if owner != Some(tenant.key()) {
-                    return Err(missing());
-                }
-            }
+            Identity::Tenant(tenant) if owner == Some(tenant.key()) => {}
+            Identity::Tenant(_) => return Err(missing()),
         }
         let revoked_ms = self.shared.parts.clock.unix_ms();
         self.commit(Record::KeyRevoked { id, revoked_ms }, turn).await
@@ -338,8 +332,7 @@ impl Engine {
         let found =
             self.catalog(|catalog| catalog.collection(tenant.key(), name).map(|entry| (entry.key, entry.incarnation)));
         let (partition, incarnation) = found.ok_or_else(|| no_collection(name))?;
-        self.commit(Record::CollectionDeleted { partition, name: name.clone(), incarnation }, turn).await?;
-        self.shared.discard(partition)
+        self.commit(Record::CollectionDeleted { partition, name: name.clone(), incarnation }, turn).await
     }
 
     fn check_model(&self, settings: &CollectionSettings) -> Result<(), EngineError> {

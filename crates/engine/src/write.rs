@@ -7,13 +7,13 @@ use futures::channel::oneshot;
 use ibid_core::{
     CollectionSettings, DocumentId, DocumentKey, Generation, MediaType, Metadata, Readers, Revision, Span, Value,
 };
-use ibid_ledger::{Compressed, Record, StoredDocument};
+use ibid_ledger::{Compressed, EarlierPut, Record, StoredDocument};
 use ibid_runtime::Ctx;
 
 use crate::documents::{Meta, Stage, Version};
 use crate::error::{EngineError, Invalid};
 use crate::intake::Commit;
-use crate::partition::{Partition, Waited};
+use crate::partition::{Partition, State, Waited};
 
 /// A document to be put.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ impl Partition {
             return Err(EngineError::NotFound { kind: "collection", name: self.name().to_string() });
         }
         let (wait_for, key) = (put.wait_for, self.document_key(&put.id));
-        let idempotency = put.idempotency_key.as_ref().map(|key| shared.idempotency_hash(self.state.key, key));
+        let idempotency = put.idempotency_key.as_ref().map(|text| shared.idempotency_hash(self.state.key, key, text));
         let (keys, tenant) = (shared.keys.clone(), self.state.key.tenant);
         let (put, content_hash, text) = shared
             .parts
@@ -96,35 +96,63 @@ impl Partition {
             .map_err(EngineError::of_pool)?;
         let text = text.map_err(EngineError::of_ledger)?;
 
-        if let Some((key, revision, generation)) = self.repeated(idempotency)? {
-            return self.ack(ctx, key, revision, generation, wait_for, true).await;
-        }
-        let unchanged = {
+        let claim = match idempotency {
+            None => None,
+            Some(hash) => match self.claim(ctx, hash).await? {
+                Claimed::Mine(claim) => Some(claim),
+                Claimed::Earlier(put) => {
+                    return self.ack(ctx, put.document, put.revision, put.generation, wait_for, true).await;
+                }
+            },
+        };
+        // What the key may not read it is not told of: then the write counts as a change, and nothing as reused.
+        let (hidden, unchanged) = {
             let documents = self.state.documents();
-            // What the key may not read it is not told of: then the write counts as a change.
-            let readable = documents.entry(&key).filter(|entry| self.may_read(&entry.current));
-            let entry = readable.filter(|entry| entry.current.meta.content_hash == content_hash);
-            entry.map(|entry| (entry.current.revision, entry.current.generation))
+            let entry = documents.entry(&key);
+            let readable = entry.filter(|entry| self.may_read(&entry.current));
+            let same = readable.filter(|entry| entry.current.meta.content_hash == content_hash);
+            let unchanged = same.map(|entry| (entry.current.revision, entry.current.generation));
+            (entry.is_some() && readable.is_none(), unchanged)
         };
         if let Some((revision, generation)) = unchanged {
+            drop(claim);
             return self.ack(ctx, key, revision, generation, wait_for, true).await;
         }
         shared.room_for_one_more()?;
-        let (revision, generation) = self.commit_put(put, text, key, content_hash, idempotency).await?;
-        self.ack(ctx, key, revision, generation, wait_for, false).await
+        let (revision, generation) = self.commit_put(put, text, key, content_hash, claim).await?;
+        let mut ack = self.ack(ctx, key, revision, generation, wait_for, false).await?;
+        if hidden {
+            ack.chunks_new += std::mem::take(&mut ack.chunks_reused);
+        }
+        Ok(ack)
     }
 
-    /// The first call's document, if this idempotency key was used before.
-    fn repeated(
-        &self,
-        idempotency: Option<[u8; 16]>,
-    ) -> Result<Option<(DocumentKey, Revision, Generation)>, EngineError> {
-        let Some(hash) = idempotency else { return Ok(None) };
-        if let Some(first) = self.state.lock(&self.state.on_their_way).get(&hash) {
-            return Ok(Some(*first));
+    /// Takes an idempotency key for this put, once no other put with it is on its way; or finds the put that had it.
+    async fn claim(&self, ctx: &Ctx, hash: [u8; 16]) -> Result<Claimed, EngineError> {
+        let mut progress = self.state.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            {
+                let mut on_their_way = self.state.lock(&self.state.on_their_way);
+                if !on_their_way.contains(&hash) {
+                    // The intake lets a key go after the ledger knows it, or after the put has failed.
+                    let earlier = self.state.shared.ledger.idempotent(self.state.key, hash);
+                    if let Some(put) = earlier.map_err(EngineError::of_ledger)? {
+                        return Ok(Claimed::Earlier(put));
+                    }
+                    on_their_way.insert(hash);
+                    return Ok(Claimed::Mine(Claim { state: Arc::clone(&self.state), hash }));
+                }
+            }
+            self.state.shared.goes_on()?;
+            let moved = progress.changed();
+            let moved = match ctx.left() {
+                Some(left) => tokio::time::timeout(left, moved).await.unwrap_or(Ok(())),
+                None => moved.await,
+            };
+            moved.map_err(|_| EngineError::Closing)?;
+            ctx.check()?;
         }
-        let earlier = self.state.shared.ledger.idempotent(self.state.key, hash).map_err(EngineError::of_ledger)?;
-        Ok(earlier.map(|put| (put.document, put.revision, put.generation)))
     }
 
     async fn commit_put(
@@ -133,7 +161,7 @@ impl Partition {
         text: Compressed,
         key: DocumentKey,
         content_hash: [u8; 32],
-        idempotency: Option<[u8; 16]>,
+        claim: Option<Claim>,
     ) -> Result<(Revision, Generation), EngineError> {
         let shared = &self.state.shared;
         let ready = put.chunks.into_iter().map(|chunk| {
@@ -151,7 +179,7 @@ impl Partition {
             metadata: put.metadata,
             readers: put.readers,
             content_hash,
-            idempotency,
+            idempotency: claim.as_ref().map(|claim| claim.hash),
             ready: ready.collect(),
             text,
         };
@@ -162,9 +190,6 @@ impl Partition {
             let mut documents = self.state.documents_mut();
             let (revision, generation) = documents.assign(key);
             (stored.revision, stored.generation) = (revision, generation);
-            if let Some(hash) = idempotency {
-                self.state.lock(&self.state.on_their_way).insert(hash, (key, revision, generation));
-            }
             let record = Record::DocumentPut { partition: self.state.key, document: key, put: Box::new(stored) };
             let pending = shared.ledger.append(record);
             let commit = Commit::Put {
@@ -174,7 +199,7 @@ impl Partition {
                 revision,
                 generation,
                 meta,
-                idempotency,
+                claim,
                 done,
             };
             shared.intake(pending, commit)?;
@@ -211,9 +236,14 @@ impl Partition {
                 ack.stage = stage;
                 chunks
             }
-            Waited::Parked { chunks } => {
-                ack.stage = Stage::Lexical;
-                ack.warnings.push("embedding failed three times; the document is found by words only".to_owned());
+            Waited::Parked { stage, chunks } => {
+                ack.stage = stage;
+                let found = if stage >= Stage::Lexical {
+                    "it is found by words only"
+                } else {
+                    "what was there before is found"
+                };
+                ack.warnings.push(format!("embedding failed three times; {found}"));
                 chunks
             }
             Waited::Overtaken => {
@@ -264,6 +294,24 @@ impl Partition {
         applied.await.unwrap_or(Err(EngineError::Closing))?;
         Ok(generation)
     }
+}
+
+/// An idempotency key that is in use: let go when the put is done, however it ends.
+pub(crate) struct Claim {
+    state: Arc<State>,
+    hash: [u8; 16],
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.state.lock(&self.state.on_their_way).remove(&self.hash);
+        self.state.announce();
+    }
+}
+
+enum Claimed {
+    Mine(Claim),
+    Earlier(EarlierPut),
 }
 
 impl Version {

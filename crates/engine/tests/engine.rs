@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use ibid_core::{
-    BoxFuture, CollectionName, CollectionSettings, DocumentId, Embed, Language, MediaType, ModelError, ModelId,
-    Operator, Purpose, Readers, TenantName, Tokenize, Trust,
+    BoxFuture, CollectionName, CollectionSettings, DocumentId, Embed, Identity, Language, MediaType, ModelError,
+    ModelId, Operator, Purpose, Reader, Readers, Scope, Scopes, TenantName, Tokenize, Trust,
 };
-use ibid_engine::{Config, Engine, EngineError, Models, Partition, Parts, Put, PutAck, Stage, Views};
+use ibid_engine::{Config, Engine, EngineError, KeyRequest, Models, Partition, Parts, Put, PutAck, Stage, Views};
 use ibid_runtime::{Ctx, Fault, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
 
 /// An embedder without weights: each word is a direction, a text the sum of its words. Counts what it embeds.
@@ -317,6 +317,51 @@ fn after_a_failed_sync_nothing_is_acknowledged_until_the_folder_is_opened_again(
 }
 
 #[test]
+fn a_document_without_chunks_takes_nothing_away() {
+    let house = House::new();
+    let docs = house.partition("acme");
+    let ack = house.put(&docs, "empty", "---\n", Stage::Vector).unwrap();
+    assert_eq!(ack.warnings, ["the document has no text to search"]);
+    house.put(&docs, "a", "Apples are red.", Stage::Vector).unwrap();
+    block_on(docs.delete(&ctx(&house.clock), &DocumentId::new("empty").unwrap())).unwrap();
+    house.put(&docs, "b", "Pears are green.", Stage::Vector).unwrap();
+    house.check(&docs, "red", &["a"]);
+
+    house.put(&docs, "a", "---\n", Stage::Vector).unwrap();
+    house.check(&docs, "red", &[]);
+    house.put(&docs, "a", "Apples are blue.", Stage::Vector).unwrap();
+    house.check(&docs, "blue", &["a"]);
+    house.check(&docs, "green", &["b"]);
+}
+
+#[test]
+fn a_right_that_is_withdrawn_is_gone_before_the_new_version_is_in_sight() {
+    let house = House::new();
+    let all = house.partition("acme");
+    house.put(&all, "a", "Apples are red.", Stage::Vector).unwrap();
+    let by = Identity::Operator(Operator::of_this_process());
+    let request = KeyRequest {
+        scopes: Scopes::from([Scope::Search]),
+        reader: Reader::As(["desk".to_owned()].into()),
+        label: String::new(),
+        expires_ms: None,
+    };
+    let key = block_on(house.engine.create_key(&by, Some(&TenantName::new("acme").unwrap()), request)).unwrap().0;
+    let Ok(Identity::Tenant(desk)) = house.engine.authenticate(&key.shown) else { panic!("expected a tenant") };
+    let name = CollectionName::new("docs").unwrap();
+    let desk = block_on(house.engine.partition(&ctx(&house.clock), &desk, &name)).unwrap();
+    house.check(&desk, "red", &["a"]);
+
+    house.model.failing.store(true, Ordering::Relaxed);
+    let readers = Readers::of(["board".to_owned()]);
+    let hidden = Put { readers, ..document("a", "Apples are blue.", Stage::Durable) };
+    block_on(all.put(&ctx(&house.clock), hidden)).unwrap();
+    house.model.failing.store(false, Ordering::Relaxed);
+    house.check(&desk, "red", &[]);
+    assert!(desk.document(&DocumentId::new("a").unwrap(), None).is_err());
+}
+
+#[test]
 fn a_repeated_idempotency_key_gives_the_first_reply() {
     let house = House::new();
     let docs = house.partition("acme");
@@ -324,5 +369,8 @@ fn a_repeated_idempotency_key_gives_the_first_reply() {
     let first = block_on(docs.put(&ctx(&house.clock), put("Apples are red."))).unwrap();
     let second = block_on(docs.put(&ctx(&house.clock), put("Apples are blue."))).unwrap();
     assert_eq!((second.revision, second.generation, second.unchanged), (first.revision, first.generation, true));
+    let other = Put { idempotency_key: Some("k".to_owned()), ..document("b", "Pears are green.", Stage::Vector) };
+    assert!(!block_on(docs.put(&ctx(&house.clock), other)).unwrap().unchanged, "a key belongs to its document");
+    house.check(&docs, "green", &["b"]);
     house.check(&docs, "red", &["a"]);
 }
