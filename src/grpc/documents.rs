@@ -1,8 +1,12 @@
 //! Documents, one by one or as a stream.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::Shared;
 use futures::stream::{self, BoxStream, StreamExt};
 use ibid_core::{DocumentId, Scope, TenantId};
 use ibid_engine::Partition;
@@ -55,8 +59,18 @@ impl DocumentService for Documents {
         let uploads = uploads(steps, self.0.room.clone());
         let house = Arc::clone(&self.0);
         let metadata = Arc::new(metadata);
-        let outcomes =
-            uploads.map(move |upload| put_upload(Arc::clone(&house), Arc::clone(&metadata), call.ctx.clone(), upload));
+        let mut order = Order::default();
+        let outcomes = uploads.map(move |upload| {
+            let (before, done) = order.turn(&upload);
+            let put = put_upload(Arc::clone(&house), Arc::clone(&metadata), call.ctx.clone(), upload);
+            async move {
+                // An error says that the one before is done, and dropped its end.
+                let _ = before.await;
+                let outcome = put.await;
+                drop(done);
+                outcome
+            }
+        });
         Ok(Response::new(acks(outcomes.buffered(DOCUMENTS_CREDIT as usize).boxed())))
     }
 
@@ -130,6 +144,29 @@ async fn put(
 }
 
 /// Puts one document of a stream, within the stream's time. The key is looked at anew: it may be revoked meanwhile.
+/// Uploads of one document in one stream are put one after the other, in the order of their commits.
+#[derive(Default)]
+struct Order(HashMap<Address, Turn>);
+
+type Turn = Shared<oneshot::Receiver<()>>;
+
+impl Order {
+    /// What ends when the upload before this one of the same document is done, and what to drop when this one is.
+    fn turn(&mut self, upload: &Result<Result<Upload, Status>, Status>) -> (Turn, Option<oneshot::Sender<()>>) {
+        let (done, after) = oneshot::channel();
+        let after = after.shared();
+        let Ok(Ok(upload)) = upload else {
+            drop(done);
+            return (after, None);
+        };
+        if self.0.len() >= 2 * DOCUMENTS_CREDIT as usize {
+            self.0.retain(|_, turn| turn.peek().is_none());
+        }
+        let before = self.0.insert(upload.address.clone(), after.clone());
+        (before.unwrap_or_else(|| oneshot::channel().1.shared()), Some(done))
+    }
+}
+
 async fn put_upload(
     house: Arc<House>,
     metadata: Arc<MetadataMap>,

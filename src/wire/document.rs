@@ -16,7 +16,7 @@ const CHUNKS_MAX: usize = 65_536;
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 
 /// Where a document belongs, read before its content is looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
     pub(crate) collection: CollectionName,
     pub(crate) id: DocumentId,

@@ -53,6 +53,8 @@ struct Candidate {
 
 /// What a unit that holds all of the question's words gains, in logits.
 const COVERAGE_GAIN: f32 = 4.0;
+/// How often a word with a digit counts: who names a code asks about nothing else.
+const CODE_WEIGHT: f32 = 3.0;
 /// What a unit loses that cannot stand alone: a fence of code, the beginning or the end of a sentence.
 const FRAGMENT_LOSS: f32 = 2.0;
 
@@ -156,7 +158,8 @@ fn candidates(question: &str, sources: &[Source], units_max: usize) -> Vec<Candi
         .iter()
         .map(|word| {
             let units_with = found.iter().filter(|(said, _)| said.contains(word)).count();
-            (word, (1.0 + found.len() as f32 / (1.0 + units_with as f32)).ln())
+            let weight = (1.0 + found.len() as f32 / (1.0 + units_with as f32)).ln();
+            (word, if word.chars().any(char::is_numeric) { CODE_WEIGHT * weight } else { weight })
         })
         .collect();
     let all: f32 = weights.iter().map(|(_, weight)| weight).sum();
