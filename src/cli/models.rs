@@ -80,7 +80,7 @@ impl Models {
                 let entry = quantize(&source, &target, &id)?;
                 println!("wrote {} to {}", bold(entry.id.as_str()), target.display());
                 match passages {
-                    Some(passages) => agreement(&config, &source, &target, &passages),
+                    Some(passages) => agreement(&config, &source, (&target, &entry), &passages),
                     None => Ok(()),
                 }
             }
@@ -154,17 +154,16 @@ fn fetch(config: &Config, form: FullForm, hub: &str) -> anyhow::Result<()> {
 fn agreement(
     config: &Config,
     full: &std::path::Path,
-    small: &std::path::Path,
+    small: (&std::path::Path, &ModelEntry),
     passages: &std::path::Path,
 ) -> anyhow::Result<()> {
     let file = std::fs::File::open(passages).with_context(|| format!("open {}", passages.display()))?;
     let passages = std::io::BufReader::new(file).lines().collect::<Result<Vec<_>, _>>()?;
     let pool = Pool::new(config.compute.threads, config.compute.jobs_max)?;
-    let load = |dir: &std::path::Path| {
-        let entry = ModelEntry::describe(dir, &named(None, dir)?)?;
-        Ok::<_, anyhow::Error>(Embedder::load(dir, &entry, &pool, config.models.batch_tokens_max)?)
-    };
-    let (full, small) = (load(full)?, load(small)?);
+    let (dir, entry) = small;
+    let described = ModelEntry::describe(full, &entry.id)?;
+    let full = Embedder::load(full, &described, &pool, config.models.batch_tokens_max)?;
+    let small = Embedder::load(dir, entry, &pool, config.models.batch_tokens_max)?;
     let ctx = Ctx::new(std::sync::Arc::new(SystemClock::new()), Priority::Ingest, None);
     let agreement = futures::executor::block_on(compare(&ctx, &full, &small, &passages))?;
     println!(
