@@ -10,7 +10,7 @@
 //! | `documents.rs`  | a partition's documents and their versions in memory                               |
 //! | `write.rs`      | put and delete: validate, hash, commit, ack                                        |
 //! | `intake.rs`     | the thread that applies commits in ledger order, whoever still waits for them      |
-//! | `stages.rs`     | the threads that chunk, index and embed what is committed                          |
+//! | `stages.rs`     | the threads that chunk, index and embed what is committed; `stages/cut.rs`, `embed.rs` |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
 //! | `error.rs`      | what can go wrong                                                                  |

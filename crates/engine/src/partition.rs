@@ -226,15 +226,20 @@ impl State {
             if reached.parked {
                 return Ok(Waited::Parked { stage: reached.stage, chunks: reached.chunks });
             }
-            self.shared.goes_on()?;
-            let moved = progress.changed();
-            let moved = match ctx.left() {
-                Some(left) => tokio::time::timeout(left, moved).await.unwrap_or(Ok(())),
-                None => moved.await,
-            };
-            moved.map_err(|_| EngineError::Closing)?;
-            ctx.check()?;
+            self.moved(ctx, &mut progress).await?;
         }
+    }
+
+    /// Waits until a document reaches a stage, the caller's time is over, or documents move no more.
+    pub(crate) async fn moved(&self, ctx: &Ctx, progress: &mut watch::Receiver<u64>) -> Result<(), EngineError> {
+        self.shared.goes_on()?;
+        let moved = progress.changed();
+        let moved = match ctx.left() {
+            Some(left) => tokio::time::timeout(left, moved).await.unwrap_or(Ok(())),
+            None => moved.await,
+        };
+        moved.map_err(|_| EngineError::Closing)?;
+        Ok(ctx.check()?)
     }
 
     /// How many chunks of `revision` the version before had too.
@@ -340,9 +345,7 @@ impl Partition {
             if status.documents_pending == 0 {
                 return Ok(());
             }
-            self.state.shared.goes_on()?;
-            progress.changed().await.map_err(|_| EngineError::Closing)?;
-            ctx.check()?;
+            self.state.moved(ctx, &mut progress).await?;
         }
     }
 

@@ -144,14 +144,7 @@ impl Partition {
                     return Ok(Claimed::Mine(Claim { state: Arc::clone(&self.state), hash }));
                 }
             }
-            self.state.shared.goes_on()?;
-            let moved = progress.changed();
-            let moved = match ctx.left() {
-                Some(left) => tokio::time::timeout(left, moved).await.unwrap_or(Ok(())),
-                None => moved.await,
-            };
-            moved.map_err(|_| EngineError::Closing)?;
-            ctx.check()?;
+            self.state.moved(ctx, &mut progress).await?;
         }
     }
 

@@ -1,0 +1,324 @@
+//! The thread that cuts documents, indexes their words and takes deleted ones out.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::channel::oneshot;
+use ibid_core::{BlockKind, Chunk, ChunkId, CollectionSettings, DocumentKey, Revision};
+use ibid_ledger::{Record, StoredChunk, StoredDocument};
+use ibid_lexical::{Changes, Entry as Words};
+
+use super::{CutWork, EmbedWork, caught, compute, encoder_input, goes_on_after, leave_out, words_of};
+use crate::config::EmbedModel;
+use crate::documents::{Cut, Version};
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::intake::tell;
+use crate::partition::{Partition, State};
+use crate::recover;
+
+/// Documents cut in one go.
+const CUT_BATCH_DOCUMENTS: usize = 64;
+
+/// Cuts and deletes until the engine closes.
+pub(crate) fn run_cutting(shared: &Arc<Shared>) {
+    while let Some(state) = shared.cutting.next() {
+        let batch = take_batch(&state);
+        if batch.is_empty() {
+            continue;
+        }
+        let done = caught(|| {
+            let _changing = state.lock(&state.changing);
+            cut_batch(&state, batch)
+        });
+        state.announce();
+        if let Err(error) = done
+            && !goes_on_after(shared, &state, &error)
+        {
+            continue;
+        }
+        shared.cutting.push(&state);
+        shared.embedding.push(&state);
+    }
+}
+
+/// The next works of one kind.
+fn take_batch(state: &State) -> Vec<CutWork> {
+    let mut queue = state.lock(&state.to_cut);
+    let Some(first) = queue.pop_front() else { return Vec::new() };
+    let kind = std::mem::discriminant(&first);
+    let mut batch = vec![first];
+    while batch.len() < CUT_BATCH_DOCUMENTS && queue.front().is_some_and(|next| std::mem::discriminant(next) == kind) {
+        batch.extend(queue.pop_front());
+    }
+    batch
+}
+
+/// Works on a batch; what could not be done for a passing reason goes back to the front of the queue.
+fn cut_batch(state: &Arc<State>, batch: Vec<CutWork>) -> Result<(), EngineError> {
+    let mut cuts = Vec::new();
+    let mut deletes = Vec::new();
+    for work in batch {
+        match work {
+            CutWork::Cut { key, revision } => cuts.push((key, revision)),
+            CutWork::Delete { key, revision, done } => deletes.push((key, revision, done)),
+            CutWork::Reread { settings, done } => {
+                let reread = if state.is_gone() { Err(EngineError::Closing) } else { reread(state, *settings) };
+                tell(done, reread);
+            }
+        }
+    }
+    if state.is_gone() {
+        state.shared.waiting.fetch_sub(cuts.len(), Ordering::Relaxed);
+        deletes.into_iter().for_each(|(_, _, done)| tell(done, Ok(())));
+        return Ok(());
+    }
+    if !cuts.is_empty() {
+        let failed = cut_all(state, &cuts);
+        if failed.is_err() {
+            let mut queue = state.lock(&state.to_cut);
+            cuts.into_iter().rev().for_each(|(key, revision)| queue.push_front(CutWork::Cut { key, revision }));
+            return failed;
+        }
+        state.shared.waiting.fetch_sub(cuts.len(), Ordering::Relaxed);
+    }
+    if !deletes.is_empty() {
+        let gone: Vec<(DocumentKey, Revision)> = deletes.iter().map(|(key, revision, _)| (*key, *revision)).collect();
+        if let Err(error) = delete_all(state, &gone) {
+            // They are in the ledger: they are tried until they are done.
+            let mut queue = state.lock(&state.to_cut);
+            let works = deletes.into_iter().rev();
+            works.for_each(|(key, revision, done)| queue.push_front(CutWork::Delete { key, revision, done }));
+            return Err(error);
+        }
+        deletes.into_iter().for_each(|(_, _, done)| tell(done, Ok(())));
+    }
+    Ok(())
+}
+
+/// A version that was just cut, not yet in sight.
+struct Fresh {
+    key: DocumentKey,
+    version: Version,
+    /// Its words, if it can be served at once.
+    words: Vec<Words>,
+    /// Nothing is served until it is complete: an older version is.
+    replaces: bool,
+}
+
+fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), EngineError> {
+    let mut pendings = Vec::new();
+    let mut fresh = Vec::new();
+    for (key, revision) in works {
+        let Some((version, older)) = uncut(state, key, *revision) else { continue };
+        if let Some((cut, text)) = logged_cut(state, *key, &version)? {
+            // An earlier try came this far: its labels are used, not another set.
+            let reused = older.as_ref().map_or(0, |older| count_reused(older, &cut.chunks));
+            let words = if older.is_none() { words_of(&cut, &text)? } else { Vec::new() };
+            let version = Version { cut: Some(cut), reused, ..version };
+            fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
+            continue;
+        }
+        let (text, title, chunks) = match read_and_cut(state, *key, &version) {
+            Ok(cut) => cut,
+            Err(error @ EngineError::Damaged(_)) => {
+                leave_out(state, *key, *revision, &error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let reused = older.as_ref().map_or(0, |older| count_reused(older, &chunks));
+        let first_label = state.documents_mut().assign_labels(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
+        pendings.push(state.shared.ledger.append(Record::DocumentChunked {
+            partition: state.key,
+            document: *key,
+            revision: *revision,
+            chunker: ibid_chunk::VERSION.to_owned(),
+            first_label,
+            title: title.clone(),
+            chunks: chunks.clone(),
+        }));
+        let cut = Arc::new(Cut { first_label, title, chunks });
+        let words = if older.is_none() { words_of(&cut, &text)? } else { Vec::new() };
+        let version = Version { cut: Some(cut), reused, ..version };
+        fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
+    }
+    for pending in pendings {
+        pending.wait().map_err(EngineError::of_ledger)?;
+    }
+    let mut changes = Changes { remove: Vec::new(), add: Vec::new() };
+    for one in &mut fresh {
+        changes.add.append(&mut one.words);
+    }
+    if !changes.add.is_empty() {
+        state.write_words(changes)?;
+    }
+    {
+        let mut documents = state.documents_mut();
+        let mut queue = state.lock(&state.to_embed);
+        for Fresh { key, version, replaces, .. } in fresh {
+            let Some(entry) = documents.entry_mut(&key) else { continue };
+            let id = entry.id.clone();
+            let revision = version.revision;
+            let empty = version.cut.as_ref().is_none_or(|cut| cut.chunks.is_empty());
+            let in_sight = version.clone();
+            if entry.current.revision == revision {
+                entry.current = version;
+                if !empty || replaces {
+                    queue.push_back(EmbedWork { key, revision, failures: 0 });
+                }
+            } else if entry.previous.is_none() && !replaces {
+                // A newer version was put meanwhile; until it is complete this one is served.
+                entry.previous = Some(version);
+            } else {
+                continue;
+            }
+            if !replaces {
+                documents.label(&id, &in_sight);
+            }
+        }
+        state.publish(&mut documents);
+    }
+    Ok(())
+}
+
+/// How the version is cut, and its text, if the ledger has that already.
+fn logged_cut(state: &State, key: DocumentKey, version: &Version) -> Result<Option<(Arc<Cut>, String)>, EngineError> {
+    let head = state.shared.ledger.head(state.key, key).map_err(EngineError::of_ledger)?;
+    let current = head.map(|head| head.current).filter(|current| current.revision == version.revision);
+    let Some(chunked) = current.and_then(|current| current.chunked) else { return Ok(None) };
+    match recover::read_cut(&state.shared.ledger, chunked) {
+        Ok(cut) => Ok(Some((cut, state.text(version.put)?))),
+        // It is cut anew.
+        Err(EngineError::Damaged(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn read_and_cut(
+    state: &State,
+    key: DocumentKey,
+    version: &Version,
+) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
+    let stored = state.stored(version.put)?;
+    let text = stored.text.unpack().map_err(EngineError::of_ledger)?;
+    let (text, title, chunks) = cut(state, key, stored, text)?;
+    Ok((text, title, chunks))
+}
+
+/// The version to be cut and the one that is served meanwhile. `None` if it is cut, replaced or deleted.
+fn uncut(state: &State, key: &DocumentKey, revision: Revision) -> Option<(Version, Option<Arc<Cut>>)> {
+    let documents = state.documents();
+    let entry = documents.entry(key)?;
+    let wanted = entry.current.revision == revision && entry.current.cut.is_none();
+    wanted.then(|| (entry.current.clone(), entry.previous.as_ref().and_then(|older| older.cut.clone())))
+}
+
+fn count_reused(older: &Cut, chunks: &[StoredChunk]) -> u32 {
+    let known: HashSet<[u8; 16]> = older.chunks.iter().map(|chunk| chunk.input_hash).collect();
+    let reused = chunks.iter().filter(|chunk| known.contains(&chunk.input_hash)).count();
+    u32::try_from(reused).unwrap_or(u32::MAX)
+}
+
+/// A document's text, title and chunks.
+fn cut(
+    state: &State,
+    key: DocumentKey,
+    stored: StoredDocument,
+    text: String,
+) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
+    let (reading, model) = (state.reading(), Arc::clone(&state.model));
+    let (text, stored, found_title, chunks) = compute(state, move || {
+        let (title, chunks) = if stored.ready.is_empty() {
+            let chunked = reading.chunker.chunk(&text, stored.media_type, &*model);
+            (chunked.title, chunked.chunks)
+        } else {
+            (None, ready_chunks(&*model, &stored, &text))
+        };
+        (text, stored, title, chunks)
+    })?;
+    let title = if stored.title.is_empty() { found_title.unwrap_or_default() } else { stored.title };
+    let mut occurrences: HashMap<&str, u32> = HashMap::new();
+    let mut out = Vec::with_capacity(chunks.len());
+    for chunk in chunks {
+        let content =
+            chunk.span.quote(&text).ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
+        let occurrence = occurrences.entry(content).or_insert(0);
+        let id = ChunkId::of(state.key, key, content, *occurrence);
+        *occurrence += 1;
+        let input = encoder_input(&title, &chunk.heading_path, content);
+        let hash = blake3::hash(input.as_bytes());
+        let input_hash = hash.as_bytes()[..16].try_into().expect("sixteen of thirty-two bytes");
+        out.push(StoredChunk { chunk, id, input_hash });
+    }
+    Ok((text, title, out))
+}
+
+fn ready_chunks(model: &dyn EmbedModel, stored: &StoredDocument, text: &str) -> Vec<Chunk> {
+    let mut starts = Vec::new();
+    let chunk = |ready: &ibid_ledger::ReadyChunk| {
+        starts.clear();
+        model.token_starts(ready.span.quote(text).unwrap_or_default(), &mut starts);
+        Chunk {
+            span: ready.span,
+            heading_path: Vec::new(),
+            kind: BlockKind::Mixed,
+            tokens: u32::try_from(starts.len()).unwrap_or(u32::MAX),
+        }
+    };
+    stored.ready.iter().map(chunk).collect()
+}
+
+fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<(), EngineError> {
+    let labels: Vec<u32> = {
+        let documents = state.documents();
+        let entries = gone.iter().filter_map(|(key, revision)| documents.entry(key).map(|entry| (entry, *revision)));
+        let versions = entries.flat_map(|(entry, revision)| {
+            let both = [Some(&entry.current), entry.previous.as_ref()].into_iter().flatten();
+            both.filter(move |version| version.revision < revision)
+        });
+        versions.filter_map(|version| version.cut.as_ref()).flat_map(|cut| cut.labels()).collect()
+    };
+    if !labels.is_empty() {
+        state.write_words(Changes { remove: labels.clone(), add: Vec::new() })?;
+        state.vector.apply(&labels, Vec::new()).map_err(EngineError::of_vector)?;
+    }
+    let mut documents = state.documents_mut();
+    for (key, revision) in gone {
+        let Some(entry) = documents.entry_mut(key) else { continue };
+        let served = entry.served().cloned();
+        let previous = entry.previous.take_if(|version| version.revision < *revision);
+        let retired = if entry.current.revision < *revision {
+            documents.remove(key);
+            served
+        } else {
+            previous
+        };
+        if let Some(retired) = retired {
+            documents.retire(&retired);
+        }
+    }
+    state.publish(&mut documents);
+    Ok(())
+}
+
+/// Other settings: another chunk length holds for later documents, another analysis makes the index of words anew.
+fn reread(state: &Arc<State>, settings: CollectionSettings) -> Result<(), EngineError> {
+    let reading = recover::reread(state, settings)?;
+    let mut documents = state.documents_mut();
+    state.set_reading(reading);
+    state.publish(&mut documents);
+    Ok(())
+}
+
+impl Partition {
+    /// Reads the collection by other settings from now on.
+    pub(crate) async fn read_as(&self, settings: CollectionSettings) -> Result<(), EngineError> {
+        let (done, reread) = oneshot::channel();
+        let work = CutWork::Reread { settings: Box::new(settings), done };
+        self.state.lock(&self.state.to_cut).push_back(work);
+        self.state.shared.cutting.push(&self.state);
+        reread.await.unwrap_or(Err(EngineError::Closing))
+    }
+}
