@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use futures::channel::oneshot;
 use ibid_core::{BlockKind, Chunk, ChunkId, CollectionSettings, DocumentKey, Revision};
-use ibid_ledger::{Record, StoredChunk, StoredDocument};
+use ibid_ledger::{Pending, Record, StoredChunk, StoredDocument};
 use ibid_lexical::{Changes, Entry as Words};
 
 use super::{CutWork, EmbedWork, caught, compute, encoder_input, goes_on_after, leave_out, words_of};
@@ -112,15 +112,7 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
     let mut fresh = Vec::new();
     for (key, revision) in works {
         let Some((version, older)) = uncut(state, key, *revision) else { continue };
-        if let Some((cut, text)) = logged_cut(state, *key, &version)? {
-            // An earlier try came this far: its labels are used, not another set.
-            let reused = older.as_ref().map_or(0, |older| count_reused(older, &cut.chunks));
-            let words = if older.is_none() { words_of(&cut, &text)? } else { Vec::new() };
-            let version = Version { cut: Some(cut), reused, ..version };
-            fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
-            continue;
-        }
-        let (text, title, chunks) = match read_and_cut(state, *key, &version) {
+        let (cut, text) = match cut_version(state, *key, &version, &mut pendings) {
             Ok(cut) => cut,
             Err(error @ EngineError::Damaged(_)) => {
                 leave_out(state, *key, *revision, &error);
@@ -128,18 +120,7 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
             }
             Err(error) => return Err(error),
         };
-        let reused = older.as_ref().map_or(0, |older| count_reused(older, &chunks));
-        let first_label = state.documents_mut().assign_labels(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
-        pendings.push(state.shared.ledger.append(Record::DocumentChunked {
-            partition: state.key,
-            document: *key,
-            revision: *revision,
-            chunker: ibid_chunk::VERSION.to_owned(),
-            first_label,
-            title: title.clone(),
-            chunks: chunks.clone(),
-        }));
-        let cut = Arc::new(Cut { first_label, title, chunks });
+        let reused = older.as_ref().map_or(0, |older| count_reused(older, &cut.chunks));
         let words = if older.is_none() { words_of(&cut, &text)? } else { Vec::new() };
         let version = Version { cut: Some(cut), reused, ..version };
         fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
@@ -196,15 +177,31 @@ fn logged_cut(state: &State, key: DocumentKey, version: &Version) -> Result<Opti
     }
 }
 
-fn read_and_cut(
+/// How a version is cut, and its text. What is cut now is on its way into the ledger, in `pendings`; what an earlier try has
+/// brought there keeps its labels.
+fn cut_version(
     state: &State,
     key: DocumentKey,
     version: &Version,
-) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
+    pendings: &mut Vec<Pending>,
+) -> Result<(Arc<Cut>, String), EngineError> {
+    if let Some(logged) = logged_cut(state, key, version)? {
+        return Ok(logged);
+    }
     let stored = state.stored(version.put)?;
     let text = stored.text.unpack().map_err(EngineError::of_ledger)?;
     let (text, title, chunks) = cut(state, key, stored, text)?;
-    Ok((text, title, chunks))
+    let first_label = state.documents_mut().assign_labels(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
+    pendings.push(state.shared.ledger.append(Record::DocumentChunked {
+        partition: state.key,
+        document: key,
+        revision: version.revision,
+        chunker: ibid_chunk::VERSION.to_owned(),
+        first_label,
+        title: title.clone(),
+        chunks: chunks.clone(),
+    }));
+    Ok((Arc::new(Cut { first_label, title, chunks }), text))
 }
 
 /// The version to be cut and the one that is served meanwhile. `None` if it is cut, replaced or deleted.
