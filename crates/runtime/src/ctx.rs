@@ -28,6 +28,9 @@ pub enum Stopped {
     Deadline,
 }
 
+/// Stages that one request records; what comes later is left out, for a context may live as long as the process.
+const STAGES_MAX: usize = 256;
+
 /// How long one stage took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageTime {
@@ -37,6 +40,8 @@ pub struct StageTime {
     pub start: Duration,
     /// The stage's own time.
     pub took: Duration,
+    /// How many things of this request it was about, where the stage counts them; else 0.
+    pub count: u32,
 }
 
 /// Deadline, stop flag, priority and trace of one request. Clones share all four but the priority.
@@ -108,7 +113,15 @@ impl Ctx {
     /// Records that `stage` ran from `start` (as [`Ctx::elapsed`] gave it) until now.
     pub fn record(&self, stage: &'static str, start: Duration) {
         let took = self.elapsed().saturating_sub(start);
-        self.shared.stages.lock().unwrap_or_else(PoisonError::into_inner).push(StageTime { stage, start, took });
+        self.note(StageTime { stage, start, took, count: 0 });
+    }
+
+    /// Records a stage that was measured elsewhere.
+    pub fn note(&self, stage: StageTime) {
+        let mut stages = self.shared.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        if stages.len() < STAGES_MAX {
+            stages.push(stage);
+        }
     }
 
     /// Runs `work` and records it as `stage`.
@@ -146,6 +159,13 @@ impl Drop for StopOnDrop {
 mod tests {
     use super::*;
     use crate::ManualClock;
+
+    #[test]
+    fn a_request_that_never_ends_does_not_grow() {
+        let ctx = Ctx::new(Arc::new(ManualClock::at(0)), Priority::Ingest, None);
+        (0..2 * STAGES_MAX).for_each(|_| ctx.record("stage.verb", Duration::ZERO));
+        assert_eq!(ctx.stages().len(), STAGES_MAX);
+    }
 
     #[test]
     fn a_request_ends_by_its_deadline_or_when_its_caller_leaves() {

@@ -1,17 +1,30 @@
 //! The one compute pool. tokio waits, this computes.
 //!
-//! A few lanes take jobs from one queue, the highest priority first and the oldest among equals, and run each inside the
-//! rayon pool, so that a job may use rayon, hnsw_rs or candle and stay on these threads. Work of [`Priority::Ingest`]
-//! never takes the last lane: a question does not wait behind a batch of documents.
+//! As many lanes as threads take jobs from one queue and run each inside the rayon pool, so that a job may use rayon,
+//! hnsw_rs or candle and stay on these threads. Who goes first:
+//!
+//! 1. The higher priority, and the older job among equals.
+//! 2. But a priority of which nothing was started for [`PATIENCE`] although it waited gets the next free lane, for one job:
+//!    however many questions come, documents go on.
+//! 3. A job of [`Priority::Ingest`] never takes the last lane, unless it is a job in parts: that one makes way between its
+//!    parts ([`Lane::make_way`]), for one waiting job of a higher priority at a time, so that it goes on as well.
+//! 4. A question in parts gets all threads if nothing of a lower priority runs or waits; such jobs then wait until it ends.
+//!    Any other job in parts has one thread, so that each part's end is near.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 
-use crate::{Ctx, Priority, Stopped};
+use crate::{Clock, Ctx, Priority, Stopped};
+
+/// How long a priority is passed over before it gets a lane.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Who goes first, from the first.
+const PRIORITIES: [Priority; 3] = [Priority::Query, Priority::Rerank, Priority::Ingest];
 
 /// Why a job gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -45,47 +58,50 @@ struct Closer(Arc<Shared>);
 
 impl Drop for Closer {
     fn drop(&mut self) {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.0.queue().closed = true;
         self.0.arrived.notify_all();
     }
 }
 
 struct Shared {
     rayon: rayon::ThreadPool,
-    lanes: usize,
     jobs_max: usize,
     queue: Mutex<Queue>,
     arrived: Condvar,
 }
 
-#[derive(Default)]
 struct Queue {
-    jobs: BinaryHeap<Job>,
-    next: u64,
-    ingest_running: usize,
+    lanes: usize,
+    levels: [Level; PRIORITIES.len()],
+    /// Jobs of [`Priority::Ingest`] in the lanes that are not in parts.
+    undivided: usize,
+    /// Questions in the lanes that have all threads.
+    spread: usize,
     closed: bool,
 }
 
-struct Job {
-    rank: (Priority, Reverse<u64>),
-    work: Box<dyn FnOnce() + Send>,
+/// What there is of one priority.
+#[derive(Default)]
+struct Level {
+    waiting: VecDeque<Job>,
+    running: usize,
+    /// When its last job was started.
+    served: Duration,
 }
 
-impl PartialEq for Job {
-    fn eq(&self, other: &Job) -> bool {
-        self.rank == other.rank
-    }
+struct Job {
+    in_parts: bool,
+    clock: Arc<dyn Clock>,
+    arrived: Duration,
+    work: Box<dyn FnOnce(&Lane<'_>) + Send>,
 }
-impl Eq for Job {}
-impl PartialOrd for Job {
-    fn partial_cmp(&self, other: &Job) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Job {
-    fn cmp(&self, other: &Job) -> std::cmp::Ordering {
-        self.rank.cmp(&other.rank)
-    }
+
+/// The place that a running job has in the pool.
+pub struct Lane<'a> {
+    shared: &'a Shared,
+    priority: Priority,
+    in_parts: bool,
+    spread: bool,
 }
 
 impl std::fmt::Debug for Pool {
@@ -100,18 +116,17 @@ impl Pool {
     /// # Errors
     /// The operating system refused the threads.
     pub fn new(threads: usize, jobs_max: usize) -> std::io::Result<Pool> {
-        let threads = threads.max(1);
+        let lanes = threads.max(1);
         let rayon = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
+            .num_threads(lanes)
             .thread_name(|n| format!("compute-{n}"))
             .build()
             .map_err(std::io::Error::other)?;
-        // Two lanes at least: one that ingest cannot take.
-        let lanes = threads.max(2);
-        let shared = Arc::new(Shared { rayon, lanes, jobs_max, queue: Mutex::default(), arrived: Condvar::new() });
+        let queue = Queue { lanes, levels: Default::default(), undivided: 0, spread: 0, closed: false };
+        let shared = Arc::new(Shared { rayon, jobs_max, queue: Mutex::new(queue), arrived: Condvar::new() });
         for lane in 0..lanes {
             let lane_shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(format!("lane-{lane}")).spawn(move || while lane_shared.serve_one() {})?;
+            std::thread::Builder::new().name(format!("lane-{lane}")).spawn(move || lane_shared.serve())?;
         }
         Ok(Pool { _closer: Arc::new(Closer(Arc::clone(&shared))), shared })
     }
@@ -130,22 +145,45 @@ impl Pool {
         ctx: &Ctx,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
+        self.job(ctx, false, move |_| work()).await
+    }
+
+    /// As [`Pool::run`], for work in parts: it calls [`Lane::make_way`] between them, and stays on the threads that
+    /// [`Lane::threads`] says.
+    ///
+    /// # Errors
+    /// As [`Pool::run`].
+    pub async fn run_in_parts<T: Send + 'static>(
+        &self,
+        ctx: &Ctx,
+        work: impl FnOnce(&Lane<'_>) -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        self.job(ctx, true, work).await
+    }
+
+    async fn job<T: Send + 'static>(
+        &self,
+        ctx: &Ctx,
+        in_parts: bool,
+        work: impl FnOnce(&Lane<'_>) -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
         ctx.check()?;
         let (sender, receiver) = oneshot::channel();
         let own = ctx.clone();
-        let job = move || {
+        let job = move |lane: &Lane<'_>| {
             // Nobody listens any more, or the deadline has passed while the job waited.
             if sender.is_canceled() {
                 return;
             }
             let result = match own.check() {
                 Err(stopped) => Err(PoolError::Stopped(stopped)),
-                Ok(()) => catch(work),
+                Ok(()) => catch(|| work(lane)),
             };
             // The receiver may have left meanwhile: then the result is of no use to anyone.
             let _ = sender.send(result);
         };
-        self.shared.push(ctx.priority(), Box::new(job))?;
+        let (clock, arrived) = (Arc::clone(ctx.clock()), ctx.clock().monotonic());
+        self.shared.push(ctx.priority(), Job { in_parts, clock, arrived, work: Box::new(job) })?;
         receiver.await.unwrap_or(Err(PoolError::Stopped(Stopped::Cancelled)))
     }
 
@@ -167,88 +205,123 @@ fn catch<T>(work: impl FnOnce() -> T) -> Result<T, PoolError> {
     })
 }
 
-impl Shared {
-    fn push(&self, priority: Priority, work: Box<dyn FnOnce() + Send>) -> Result<(), PoolError> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.jobs.len() >= self.jobs_max {
-            return Err(PoolError::Full { queued: queue.jobs.len() });
+impl std::fmt::Debug for Lane<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lane").field("priority", &self.priority).field("threads", &self.threads()).finish()
+    }
+}
+
+impl Lane<'_> {
+    /// The job's priority.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// How many threads the job may keep busy: all of the pool's, or the one it runs on.
+    pub fn threads(&self) -> usize {
+        if self.spread { self.shared.rayon.current_num_threads() } else { 1 }
+    }
+
+    /// Between two parts of a job: runs the first waiting job of a higher priority, if there is one, on this thread. Whoever
+    /// calls holds no lock that such a job may want.
+    pub fn make_way(&self) {
+        if !self.in_parts {
+            return;
         }
-        let order = queue.next;
-        queue.next += 1;
-        queue.jobs.push(Job { rank: (priority, Reverse(order)), work });
+        let Some((priority, job)) = self.shared.queue().take_above(self.priority) else { return };
+        (job.work)(&Lane { shared: self.shared, priority, in_parts: job.in_parts, spread: false });
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, priority: Priority, job: Job) -> Result<(), PoolError> {
+        let mut queue = self.queue();
+        let queued = queue.levels.iter().map(|level| level.waiting.len()).sum();
+        if queued >= self.jobs_max {
+            return Err(PoolError::Full { queued });
+        }
+        queue.level(priority).waiting.push_back(job);
         drop(queue);
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// Waits for a job and runs it. `false` once the pool is closed.
-    fn serve_one(&self) -> bool {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.closed {
-            return false;
+    /// Runs jobs until the pool is closed.
+    fn serve(&self) {
+        let mut queue = self.queue();
+        while !queue.closed {
+            let Some((priority, job)) = queue.next() else {
+                queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let in_parts = job.in_parts;
+            let spread = in_parts && priority == Priority::Query && queue.nothing_below(priority);
+            let undivided = priority == Priority::Ingest && !in_parts;
+            queue.level(priority).running += 1;
+            queue.spread += usize::from(spread);
+            queue.undivided += usize::from(undivided);
+            drop(queue);
+            self.rayon.install(|| (job.work)(&Lane { shared: self, priority, in_parts, spread }));
+            queue = self.queue();
+            queue.level(priority).running -= 1;
+            queue.spread -= usize::from(spread);
+            queue.undivided -= usize::from(undivided);
+            if spread || undivided {
+                // Lanes may wait for this rather than for a job.
+                self.arrived.notify_all();
+            }
         }
-        let ingest_full = queue.ingest_running + 1 >= self.lanes;
-        let next_may_run = queue.jobs.peek().is_some_and(|job| job.rank.0 != Priority::Ingest || !ingest_full);
-        if !next_may_run {
-            drop(self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner));
-            return true;
+    }
+}
+
+impl Queue {
+    fn level(&mut self, priority: Priority) -> &mut Level {
+        &mut self.levels[priority as usize]
+    }
+
+    /// The next job for a free lane, if one may start.
+    fn next(&mut self) -> Option<(Priority, Job)> {
+        let passed_over = PRIORITIES.into_iter().rev().filter(|priority| self.level(*priority).is_passed_over());
+        passed_over.collect::<Vec<_>>().into_iter().chain(PRIORITIES).find_map(|priority| self.start(priority))
+    }
+
+    fn start(&mut self, priority: Priority) -> Option<(Priority, Job)> {
+        if self.spread > 0 && priority != Priority::Query {
+            return None;
         }
-        let Some(job) = queue.jobs.pop() else { return true };
-        let ingest = job.rank.0 == Priority::Ingest;
-        queue.ingest_running += usize::from(ingest);
-        drop(queue);
-        self.rayon.install(job.work);
-        if ingest {
-            self.queue.lock().unwrap_or_else(PoisonError::into_inner).ingest_running -= 1;
-            self.arrived.notify_one();
-        }
-        true
+        let last_lane = self.undivided + 1 >= self.lanes.max(2);
+        let may_start = |job: &Job| priority != Priority::Ingest || job.in_parts || !last_lane;
+        let place = self.level(priority).waiting.iter().position(may_start)?;
+        Some((priority, self.level(priority).take(place)?))
+    }
+
+    /// The first job above `own`.
+    fn take_above(&mut self, own: Priority) -> Option<(Priority, Job)> {
+        let above = PRIORITIES.into_iter().take_while(|priority| *priority > own);
+        above.filter_map(|priority| Some((priority, self.levels[priority as usize].take(0)?))).next()
+    }
+
+    fn nothing_below(&self, priority: Priority) -> bool {
+        self.levels[..priority as usize].iter().all(|level| level.running == 0 && level.waiting.is_empty())
+    }
+}
+
+impl Level {
+    fn take(&mut self, place: usize) -> Option<Job> {
+        let job = self.waiting.remove(place)?;
+        self.served = job.clock.monotonic();
+        Some(job)
+    }
+
+    fn is_passed_over(&self) -> bool {
+        let since = |job: &Job| job.clock.monotonic().saturating_sub(job.arrived.max(self.served));
+        self.waiting.front().is_some_and(|job| since(job) >= PATIENCE)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{ManualClock, SystemClock};
-    use futures::executor::block_on;
-    use std::time::Duration;
-
-    fn ctx(priority: Priority) -> Ctx {
-        Ctx::new(Arc::new(SystemClock::new()), priority, None)
-    }
-
-    #[test]
-    fn a_panic_is_an_error_and_the_pool_goes_on() {
-        let pool = Pool::new(2, 8).unwrap();
-        let panicked = block_on(pool.run(&ctx(Priority::Query), || panic!("boom")));
-        assert!(matches!(panicked, Err::<(), _>(PoolError::Panicked { message }) if message == "boom"));
-        assert_eq!(block_on(pool.run(&ctx(Priority::Query), || 1)).unwrap(), 1);
-    }
-
-    #[test]
-    fn a_question_overtakes_documents_and_ingest_leaves_a_lane() {
-        let pool = Pool::new(2, 64).unwrap();
-        let (release, wait) = std::sync::mpsc::channel::<()>();
-        let ingest = ctx(Priority::Ingest);
-        let blocked = pool.run(&ingest, move || wait.recv_timeout(Duration::from_secs(20)).is_ok());
-        let behind = pool.run(&ingest, || ());
-        let query = ctx(Priority::Query);
-        let answered = async {
-            let one = pool.run(&query, || 42).await.unwrap();
-            release.send(()).unwrap();
-            one
-        };
-        let (freed, _, answer) = block_on(async { futures::join!(blocked, behind, answered) });
-        assert!(freed.unwrap(), "the question ran while a document held a lane");
-        assert_eq!(answer, 42);
-    }
-
-    #[test]
-    fn what_is_late_is_not_started_and_what_is_too_much_is_refused() {
-        let clock = Arc::new(ManualClock::at(0));
-        let late = Ctx::new(clock, Priority::Query, Some(Duration::ZERO));
-        let pool = Pool::new(1, 0).unwrap();
-        assert!(matches!(block_on(pool.run(&late, || ())), Err(PoolError::Stopped(Stopped::Deadline))));
-        assert!(matches!(block_on(pool.run(&ctx(Priority::Query), || ())), Err(PoolError::Full { .. })));
-    }
-}
+mod tests;
