@@ -1,31 +1,25 @@
 //! A question and passages to scores.
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use ibid_core::{BoxFuture, ModelError, ModelId, Passage, Rerank};
 use ibid_runtime::{Ctx, Pool, Priority};
 
-use crate::batch::{Head, in_batches, model_error};
 use crate::encoder::Encoder;
 use crate::kernels::dot;
 use crate::manifest::{ModelEntry, ModelKind};
+use crate::product::Spread;
+use crate::scheduler::{Head, Served};
 use crate::store::Files;
 use crate::tokenizer::Wordpieces;
 use crate::{InferError, Tokens};
 
-/// Passages that one job tokenizes.
-const TOKENIZE_PASSAGES_MAX: usize = 64;
-
 /// A cross-encoder that runs here: BERT over `[CLS] question [SEP] passage [SEP]`, its pooler, and one logit (Nogueira and
-/// Cho 2019). A passage's score does not depend, to the last bit, on the other passages of the call.
+/// Cho 2019). A passage's score does not depend, to the last bit, on the passages beside it.
 #[derive(Debug)]
 pub struct CrossEncoder {
-    id: ModelId,
-    revision: String,
-    model: Arc<Model>,
-    pool: Pool,
-    batch_tokens_max: usize,
+    served: Served<Model>,
 }
 
 #[derive(Debug)]
@@ -42,7 +36,7 @@ struct Model {
 
 impl CrossEncoder {
     /// Loads the model in `dir` as `entry` describes it; it computes on `pool`, at most `batch_tokens_max` tokens (at least
-    /// one pair) a job.
+    /// one pair) a thread in one pass.
     ///
     /// # Errors
     /// It is no reranker, its files are damaged, or it is of a kind that does not run here.
@@ -74,20 +68,17 @@ impl CrossEncoder {
             classifier_bias: weights.head("classifier.bias", &[1])?[0],
             tokenizer: files.tokenizer,
         };
-        let (id, pool) = (entry.id.clone(), pool.clone());
-        Ok(CrossEncoder { id, revision: files.revision, model: Arc::new(model), pool, batch_tokens_max })
+        Ok(CrossEncoder { served: Served::new(entry.id.clone(), files.revision, model, pool, batch_tokens_max) })
     }
 
     async fn logits(&self, ctx: &Ctx, question: &str, passages: &[Passage]) -> Result<Vec<f32>, ModelError> {
-        let refused = |error| model_error(&self.id, error);
         // Below the first steps of other questions, whose answers nobody has yet.
         let ctx = &ctx.at(ctx.priority().min(Priority::Rerank));
-        let mut tokens = Vec::with_capacity(passages.len());
-        for passages in passages.chunks(TOKENIZE_PASSAGES_MAX) {
-            let (model, question, passages) = (Arc::clone(&self.model), question.to_owned(), passages.to_vec());
-            tokens.extend(self.pool.run(ctx, move || model.pairs(&question, &passages)).await.map_err(refused)?);
-        }
-        in_batches(ctx, &self.pool, &self.model, tokens, self.batch_tokens_max).await.map_err(refused)
+        let slice = |range: Range<usize>| {
+            let (question, passages) = (question.to_owned(), passages[range].to_vec());
+            move |model: &Model| model.pairs(&question, &passages)
+        };
+        self.served.call(ctx, passages.len(), slice).await
     }
 }
 
@@ -115,10 +106,13 @@ impl Model {
 impl Head for Model {
     type Output = f32;
 
-    fn encoder(&self) -> &Encoder {
-        &self.encoder
+    fn forward(&self, texts: &[Tokens], spread: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<f32> {
+        self.encoder.encode(texts, spread, between_layers, |states| self.read(states))
     }
+}
 
+impl Model {
+    /// The logit of a pair with these hidden states, `[length, hidden]`.
     fn read(&self, states: &[f32]) -> f32 {
         let hidden = self.classifier.len();
         let first = &states[..hidden];
@@ -130,11 +124,11 @@ impl Head for Model {
 
 impl Rerank for CrossEncoder {
     fn model(&self) -> &ModelId {
-        &self.id
+        self.served.id()
     }
 
     fn revision(&self) -> &str {
-        &self.revision
+        self.served.revision()
     }
 
     fn score<'a>(

@@ -1,33 +1,27 @@
 //! Texts to vectors.
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use ibid_core::{BoxFuture, Embed, ModelError, ModelId, Purpose, Tokenize};
 use ibid_runtime::{Ctx, Pool};
 
-use crate::batch::{Head, in_batches, model_error};
 use crate::encoder::Encoder;
 use crate::kernels::dot;
 use crate::manifest::{ModelEntry, ModelKind, Pooling};
+use crate::product::Spread;
+use crate::scheduler::{Head, Served};
 use crate::store::Files;
 use crate::tokenizer::Wordpieces;
 use crate::{InferError, Tokens};
 
-/// Texts that one job tokenizes.
-const TOKENIZE_TEXTS_MAX: usize = 64;
-
 /// An embedder that runs here: a BERT encoder, pooled and brought to length 1 (Reimers and Gurevych 2019).
 ///
 /// A text is cut to the model's length, prefix and special tokens included. Its vector does not depend, to the last bit, on
-/// the other texts of the call.
+/// the texts beside it.
 #[derive(Debug)]
 pub struct Embedder {
-    id: ModelId,
-    revision: String,
-    model: Arc<Model>,
-    pool: Pool,
-    batch_tokens_max: usize,
+    served: Served<Model>,
 }
 
 #[derive(Debug)]
@@ -43,7 +37,7 @@ struct Model {
 
 impl Embedder {
     /// Loads the model in `dir` as `entry` describes it; it computes on `pool`, at most `batch_tokens_max` tokens (at least
-    /// one text) a job.
+    /// one text) a thread in one pass.
     ///
     /// # Errors
     /// It is no embedder, its files are damaged, or it is of a kind that does not run here.
@@ -68,19 +62,7 @@ impl Embedder {
             passage_prefix: passage_prefix.clone(),
             tokenizer: files.tokenizer,
         };
-        let (id, pool) = (entry.id.clone(), pool.clone());
-        Ok(Embedder { id, revision: files.revision, model: Arc::new(model), pool, batch_tokens_max })
-    }
-
-    async fn vectors(&self, ctx: &Ctx, purpose: Purpose, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let refused = |error| model_error(&self.id, error);
-        let mut tokens = Vec::with_capacity(texts.len());
-        for texts in texts.chunks(TOKENIZE_TEXTS_MAX) {
-            let (model, texts) = (Arc::clone(&self.model), texts.to_vec());
-            let job = move || texts.iter().map(|text| model.tokens(purpose, text)).collect::<Vec<_>>();
-            tokens.extend(self.pool.run(ctx, job).await.map_err(refused)?);
-        }
-        in_batches(ctx, &self.pool, &self.model, tokens, self.batch_tokens_max).await.map_err(refused)
+        Ok(Embedder { served: Served::new(entry.id.clone(), files.revision, model, pool, batch_tokens_max) })
     }
 }
 
@@ -106,10 +88,13 @@ impl Model {
 impl Head for Model {
     type Output = Vec<f32>;
 
-    fn encoder(&self) -> &Encoder {
-        &self.encoder
+    fn forward(&self, texts: &[Tokens], spread: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<Vec<f32>> {
+        self.encoder.encode(texts, spread, between_layers, |states| self.read(states))
     }
+}
 
+impl Model {
+    /// The vector of a text with these hidden states, `[length, hidden]`.
     fn read(&self, states: &[f32]) -> Vec<f32> {
         let mut vector = states[..self.dimension].to_vec();
         match self.pooling {
@@ -129,15 +114,15 @@ impl Head for Model {
 
 impl Embed for Embedder {
     fn model(&self) -> &ModelId {
-        &self.id
+        self.served.id()
     }
 
     fn revision(&self) -> &str {
-        &self.revision
+        self.served.revision()
     }
 
     fn dimension(&self) -> usize {
-        self.model.dimension
+        self.served.model().dimension
     }
 
     fn embed<'a>(
@@ -146,12 +131,16 @@ impl Embed for Embedder {
         purpose: Purpose,
         texts: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
-        Box::pin(self.vectors(ctx, purpose, texts))
+        let slice = move |range: Range<usize>| {
+            let texts = texts[range].to_vec();
+            move |model: &Model| texts.iter().map(|text| model.tokens(purpose, text)).collect()
+        };
+        Box::pin(self.served.call(ctx, texts.len(), slice))
     }
 }
 
 impl Tokenize for Embedder {
     fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
-        self.model.tokenizer.starts(text, out);
+        self.served.model().tokenizer.starts(text, out);
     }
 }

@@ -10,7 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::InferError;
-use crate::batch::runs;
 use crate::config::BertConfig;
 use crate::kernels::{gelu, layer_norm_rows, softmax_rows};
 use crate::product::{Matrix, MatrixMut, Onto, Spread, multiply};
@@ -20,7 +19,7 @@ use crate::weights::{Table, Weights};
 const GROUP_TOKENS_MAX: usize = 512;
 
 /// One text as the encoder reads it, special tokens included.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tokens {
     /// Numbers of the tokens.
     pub ids: Vec<u32>,
@@ -104,18 +103,31 @@ impl Encoder {
     }
 
     /// Takes each text through all layers and hands its hidden states, `[length, hidden]`, to `read`; returns what `read`
-    /// gave, in order. Runs in the current rayon pool. A text's states do not depend on the texts beside it.
+    /// gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on all. A text's states do not depend
+    /// on the texts beside it. Each thread calls `between_layers` after each layer.
     ///
     /// # Panics
     /// If a text is empty, or has a token, position or type that the model has not: who makes [`Tokens`] sees to that.
-    pub(crate) fn encode<T: Send>(&self, texts: &[Tokens], read: impl Fn(&[f32]) -> T + Sync) -> Vec<T> {
+    pub(crate) fn encode<T: Send>(
+        &self,
+        texts: &[Tokens],
+        spread: Spread,
+        between_layers: &(dyn Fn() + Sync),
+        read: impl Fn(&[f32]) -> T + Sync,
+    ) -> Vec<T> {
         let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
-        let share = tokens.div_ceil(rayon::current_num_threads()).clamp(1, GROUP_TOKENS_MAX);
+        let threads = if spread == Spread::Pool { rayon::current_num_threads() } else { 1 };
+        let share = tokens.div_ceil(threads).clamp(1, GROUP_TOKENS_MAX);
         let groups = runs(texts.iter().map(|text| text.ids.len()), share);
-        let spread = if groups.len() == 1 { Spread::Pool } else { Spread::Alone };
-        let of_group =
-            |group: Range<usize>| self.with_buffers(|buffers| self.group(&texts[group], spread, buffers, &read));
-        groups.into_par_iter().flat_map_iter(of_group).collect()
+        // One group's products are spread over the threads; of several, each has its thread.
+        let within = if groups.len() == 1 { spread } else { Spread::Alone };
+        let of_group = |group: Range<usize>| {
+            self.with_buffers(|buffers| self.group(&texts[group], within, buffers, between_layers, &read))
+        };
+        match spread {
+            Spread::Alone => groups.into_iter().flat_map(of_group).collect(),
+            Spread::Pool => groups.into_par_iter().flat_map_iter(of_group).collect(),
+        }
     }
 
     fn with_buffers<T>(&self, work: impl FnOnce(&mut Buffers) -> T) -> T {
@@ -126,7 +138,14 @@ impl Encoder {
         result
     }
 
-    fn group<T>(&self, texts: &[Tokens], spread: Spread, buffers: &mut Buffers, read: impl Fn(&[f32]) -> T) -> Vec<T> {
+    fn group<T>(
+        &self,
+        texts: &[Tokens],
+        spread: Spread,
+        buffers: &mut Buffers,
+        between_layers: &(dyn Fn() + Sync),
+        read: impl Fn(&[f32]) -> T,
+    ) -> Vec<T> {
         let mut rows = Vec::with_capacity(texts.len());
         let mut tokens = 0;
         for text in texts {
@@ -152,6 +171,7 @@ impl Encoder {
             gelu(up);
             layer.down.add(up, stream, spread);
             layer.out_norm.apply(stream, self.epsilon);
+            between_layers();
         }
         rows.iter().map(|rows| read(&stream[rows.start * self.hidden..rows.end * self.hidden])).collect()
     }
@@ -182,6 +202,25 @@ impl Encoder {
             multiply(Matrix::new(scores, length, length, length), part(2), out, Onto::Nothing, Spread::Alone);
         }
     }
+}
+
+/// Cuts texts of these lengths, in order, into runs of at most `tokens_max` tokens; a longer text is a run of its own.
+fn runs(lengths: impl IntoIterator<Item = usize>, tokens_max: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut tokens = 0;
+    for (ordinal, length) in lengths.into_iter().enumerate() {
+        match runs.last_mut() {
+            Some(run) if tokens + length <= tokens_max => {
+                run.end = ordinal + 1;
+                tokens += length;
+            }
+            Some(_) | None => {
+                runs.push(ordinal..ordinal + 1);
+                tokens = length;
+            }
+        }
+    }
+    runs
 }
 
 /// The first `len` floats of a buffer that grows as needed; their values are whatever was there.
@@ -265,5 +304,22 @@ impl Norm {
 
     fn apply(&self, rows: &mut [f32], epsilon: f32) {
         layer_norm_rows(rows, &self.gain, &self.shift, epsilon);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_hold_what_fits_and_never_nothing() {
+        #[track_caller]
+        fn check(lengths: &[usize], expected: &[Range<usize>]) {
+            assert_eq!(runs(lengths.iter().copied(), 10), expected);
+        }
+        check(&[], &[]);
+        check(&[5, 5, 1], &[0..2, 2..3]);
+        check(&[3, 30, 3], &[0..1, 1..2, 2..3]);
+        check(&[4, 4, 4, 4, 4], &[0..2, 2..4, 4..5]);
     }
 }

@@ -8,7 +8,7 @@
 //! | `product.rs`       | matrix products, the only door to `gemm`                                              |
 //! | `kernels.rs`       | the loops between the products: GELU, softmax, layer norm                             |
 //! | `encoder.rs`       | the BERT forward pass over texts of different lengths, without padding                |
-//! | `batch.rs`         | forward passes on the compute pool, in batches bounded by tokens                      |
+//! | `scheduler.rs`     | one scheduler a model: who waits, which texts share a forward pass                    |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
 //! | `cross_encoder.rs` | [`CrossEncoder`]: a question and passages to scores                                   |
 //! | `reference.rs`     | [`Reference`]: the same encoder by candle, which tests and benches compare with       |
@@ -17,7 +17,7 @@
 //! | `pull.rs`          | download from a model hub: resumed, verified, atomic                                  |
 //! | `quantize.rs`      | int8 rows: a model at a quarter of its size, and what that costs                      |
 //!
-//! Invariants: a text's result does not depend, to the last bit, on the texts beside it in a call. What a text says is
+//! Invariants: a text's result does not depend, to the last bit, on the texts that share its forward pass. What a text says is
 //! never read as a special token. Weights are hashed when they are loaded and refused if the manifest names another hash.
 //! This crate knows no tenant, no partition, no configuration file and no environment.
 //!
@@ -38,7 +38,6 @@
 //! ```
 #![deny(unsafe_code)]
 
-mod batch;
 mod config;
 mod cross_encoder;
 mod embedder;
@@ -50,6 +49,7 @@ mod product;
 mod pull;
 mod quantize;
 mod reference;
+mod scheduler;
 mod store;
 mod tokenizer;
 mod weights;

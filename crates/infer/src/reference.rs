@@ -78,6 +78,7 @@ mod tests {
     use super::*;
     use crate::config::BertConfig;
     use crate::encoder::Encoder;
+    use crate::product::Spread;
 
     #[test]
     fn our_encoder_computes_what_candle_computes() {
@@ -94,7 +95,7 @@ mod tests {
             })
             .collect();
         let theirs = Reference::load(dir).unwrap().encode(&texts).unwrap();
-        let ours = encoder.encode(&texts, <[f32]>::to_vec);
+        let ours = encoder.encode(&texts, Spread::Pool, &|| {}, <[f32]>::to_vec);
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert_eq!(ours.len(), theirs.len());
             let difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -8,7 +8,7 @@
 //! | `disk/real.rs`   | the file system                                                             |
 //! | `disk/memory.rs` | its twin in memory, which forgets what was not synced and fails on request  |
 //! | `ctx.rs`         | one request: deadline, stop flag, priority, trace                           |
-//! | `pool.rs`        | the one compute pool: priorities, bounded queue, panics come back as errors |
+//! | `pool.rs`        | the one compute pool: who goes first, who makes way; panics come back       |
 //! | `thread.rs`      | threads that wait                                                           |
 //!
 //! Invariants: no other crate reads the clock, draws randomness, starts a compute thread or syncs a file. This crate
@@ -25,6 +25,6 @@ mod thread;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ctx::{Ctx, Priority, StageTime, StopOnDrop, Stopped};
 pub use disk::{Disk, DiskFile, Fault, MemoryDisk, RealDisk, write_atomic};
-pub use pool::{Pool, PoolError};
+pub use pool::{Lane, Pool, PoolError};
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use thread::start_thread;
