@@ -11,10 +11,12 @@
 //! | `admin.rs`   | tenants and keys                                                              |
 //! | `models.rs`  | list, verify, pull, import, quantize                                          |
 //! | `eval.rs`    | a labelled set measured                                                       |
+//! | `bench.rs`   | this machine measured, beside other engines where there are any               |
 //! | `terminal.rs`| colour where a person reads, control characters made harmless                 |
 
 mod admin;
 mod ask;
+mod bench;
 mod demo;
 mod eval;
 mod ingest;
@@ -92,6 +94,9 @@ enum Command {
     /// Measure retrieval on a labelled set
     #[command(subcommand)]
     Eval(eval::Eval),
+    /// Measure this machine, beside other engines where there are any
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Show every setting with its value and where it came from
     Config,
 }
@@ -120,6 +125,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
         Command::Models(models) => models.run(global),
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),
+        Command::Bench(bench) => runtime()?.block_on(bench.run(global)),
         Command::Config => explain(global),
     }
 }

@@ -164,7 +164,7 @@ async fn tenant_key(operator: &Session, tenant: &str, data_dir: &Path) -> anyhow
     Ok((file, key))
 }
 
-fn find_handbook() -> anyhow::Result<PathBuf> {
+pub(super) fn find_handbook() -> anyhow::Result<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned));
     let places = beside.into_iter().chain([PathBuf::from(env!("CARGO_MANIFEST_DIR"))]);
     let places: Vec<PathBuf> = places.map(|dir| dir.join("datasets").join("handbook")).collect();

@@ -50,6 +50,20 @@ pub(super) fn bar(total: u64, unit: &str) -> ProgressBar {
     ProgressBar::new(total).with_style(style)
 }
 
+/// Says what is done now: on one line of standard error, or on a line each where nobody watches.
+pub(super) fn teller() -> (ProgressBar, impl Fn(&str)) {
+    let style = ProgressStyle::with_template("{spinner} {elapsed}  {msg}").expect("a fixed template");
+    let progress = ProgressBar::new_spinner().with_style(style);
+    let shown = progress.clone();
+    let tell = move |now: &str| {
+        if shown.is_hidden() {
+            eprintln!("{now}");
+        }
+        shown.set_message(now.to_owned());
+    };
+    (progress, tell)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

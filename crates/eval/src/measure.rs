@@ -98,7 +98,10 @@ impl Measurement<'_> {
     }
 
     /// A partition with every document of the set, complete.
-    async fn fill(
+    ///
+    /// # Errors
+    /// [`EvalError`]: the engine or a model failed.
+    pub async fn fill(
         &self,
         set: &Beir,
         settings: CollectionSettings,
