@@ -9,17 +9,23 @@ use std::sync::Arc;
 use ibid_core::{ModelError, ModelId};
 use ibid_runtime::{Ctx, Pool, PoolError};
 
-use crate::Tokens;
-use crate::encoder::Encoder;
+use crate::forward::Forward;
+use crate::{InferError, Tokens};
 
 /// What stands on an encoder and reads one result a text from its hidden states.
 pub(crate) trait Head: Send + Sync + 'static {
     /// The result.
     type Output: Send + 'static;
     /// The encoder below.
-    fn encoder(&self) -> &Encoder;
+    fn encoder(&self) -> &Forward;
     /// Reads the hidden states of one text, `[length, hidden]`.
     fn read(&self, states: &[f32]) -> Self::Output;
+}
+
+/// Why there is no result.
+pub(crate) enum Refused {
+    Pool(PoolError),
+    Device(InferError),
 }
 
 /// One result a text, in order.
@@ -29,14 +35,15 @@ pub(crate) async fn in_batches<H: Head>(
     head: &Arc<H>,
     texts: Vec<Tokens>,
     batch_tokens_max: usize,
-) -> Result<Vec<H::Output>, PoolError> {
+) -> Result<Vec<H::Output>, Refused> {
     let batches = runs(texts.iter().map(|text| text.ids.len()), batch_tokens_max);
     let mut texts = texts.into_iter();
     let mut outputs = Vec::with_capacity(texts.len());
     for batch in batches {
         let batch: Vec<Tokens> = texts.by_ref().take(batch.len()).collect();
         let head = Arc::clone(head);
-        outputs.extend(pool.run(ctx, move || head.encoder().encode(&batch, |states| head.read(states))).await?);
+        let job = move || head.encoder().encode(&batch, |states| head.read(states));
+        outputs.extend(pool.run(ctx, job).await.map_err(Refused::Pool)?.map_err(Refused::Device)?);
     }
     Ok(outputs)
 }
@@ -60,13 +67,14 @@ pub(crate) fn runs(lengths: impl IntoIterator<Item = usize>, tokens_max: usize) 
     runs
 }
 
-/// What the pool's refusal means to who asked the model.
-pub(crate) fn model_error(model: &ModelId, error: PoolError) -> ModelError {
+/// What a refusal means to who asked the model.
+pub(crate) fn model_error(model: &ModelId, refused: Refused) -> ModelError {
     let model = model.to_string();
-    match error {
-        PoolError::Full { .. } => ModelError::Overloaded { model, detail: error.to_string() },
-        PoolError::Stopped(stopped) => ModelError::Stopped(stopped),
-        PoolError::Panicked { .. } => ModelError::Failed { model, detail: error.to_string() },
+    match refused {
+        Refused::Pool(error @ PoolError::Full { .. }) => ModelError::Overloaded { model, detail: error.to_string() },
+        Refused::Pool(PoolError::Stopped(stopped)) => ModelError::Stopped(stopped),
+        Refused::Pool(error @ PoolError::Panicked { .. }) => ModelError::Failed { model, detail: error.to_string() },
+        Refused::Device(error) => ModelError::Unavailable { model, detail: error.to_string() },
     }
 }
 

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use ibid_core::{BoxFuture, ModelError, ModelId, Passage, Rerank};
 use ibid_runtime::{Ctx, Pool, Priority};
 
-use crate::batch::{Head, in_batches, model_error};
-use crate::encoder::Encoder;
-use crate::kernels::dot;
+use crate::batch::{Head, Refused, in_batches, model_error};
+use crate::forward::Forward;
+use crate::head::ScoreHead;
 use crate::manifest::{ModelEntry, ModelKind};
 use crate::store::Files;
-use crate::tokenizer::Wordpieces;
-use crate::{InferError, Tokens};
+use crate::tokenizer::Subwords;
+use crate::{Device, InferError, Tokens};
 
 /// Passages that one job tokenizes.
 const TOKENIZE_PASSAGES_MAX: usize = 64;
 
-/// A cross-encoder that runs here: BERT over `[CLS] question [SEP] passage [SEP]`, its pooler, and one logit (Nogueira and
-/// Cho 2019). A passage's score does not depend, to the last bit, on the other passages of the call.
+/// A cross-encoder that runs here: an encoder over question and passage as one text, and one logit (Nogueira and Cho 2019). A passage's score does not depend, to the last bit, on the other passages of the call.
 #[derive(Debug)]
 pub struct CrossEncoder {
     id: ModelId,
@@ -30,18 +29,14 @@ pub struct CrossEncoder {
 
 #[derive(Debug)]
 struct Model {
-    tokenizer: Wordpieces,
-    encoder: Encoder,
+    tokenizer: Subwords,
+    encoder: Forward,
     tokens_max: usize,
-    /// `[hidden, hidden]`, a row an output.
-    pooler: Vec<f32>,
-    pooler_bias: Vec<f32>,
-    classifier: Vec<f32>,
-    classifier_bias: f32,
+    head: ScoreHead,
 }
 
 impl CrossEncoder {
-    /// Loads the model in `dir` as `entry` describes it; it computes on `pool`, at most `batch_tokens_max` tokens (at least
+    /// Loads the model in `dir` as `entry` describes it, for `device`; it computes on `pool`, at most `batch_tokens_max` tokens (at least
     /// one pair) a job.
     ///
     /// # Errors
@@ -49,6 +44,7 @@ impl CrossEncoder {
     pub fn load(
         dir: &Path,
         entry: &ModelEntry,
+        device: Device,
         pool: &Pool,
         batch_tokens_max: usize,
     ) -> Result<CrossEncoder, InferError> {
@@ -56,22 +52,11 @@ impl CrossEncoder {
             return Err(InferError::Kind { id: entry.id.clone(), expected: "reranker" });
         }
         let files = Files::read(dir, entry)?;
-        if files.config.type_vocab_size < 2 {
-            return Err(InferError::Unsupported {
-                what: "a reranker with one token type".to_owned(),
-                way_out: "choose one whose config.json says \"type_vocab_size\": 2",
-            });
-        }
         let weights = files.weights()?;
-        let hidden = files.config.hidden_size;
         let model = Model {
-            encoder: Encoder::load(&weights, &files.config)?,
+            encoder: Forward::load(&weights, &files.config, device)?,
             tokens_max: entry.max_tokens,
-            pooler: weights.matrix("pooler.dense.weight", hidden, hidden)?,
-            pooler_bias: weights.vector("pooler.dense.bias", hidden)?,
-            // Another shape than one label's is an error that says so.
-            classifier: weights.head("classifier.weight", &[1, hidden])?,
-            classifier_bias: weights.head("classifier.bias", &[1])?[0],
+            head: ScoreHead::load(&weights, &files.config)?,
             tokenizer: files.tokenizer,
         };
         let (id, pool) = (entry.id.clone(), pool.clone());
@@ -85,7 +70,8 @@ impl CrossEncoder {
         let mut tokens = Vec::with_capacity(passages.len());
         for passages in passages.chunks(TOKENIZE_PASSAGES_MAX) {
             let (model, question, passages) = (Arc::clone(&self.model), question.to_owned(), passages.to_vec());
-            tokens.extend(self.pool.run(ctx, move || model.pairs(&question, &passages)).await.map_err(refused)?);
+            let job = move || model.pairs(&question, &passages);
+            tokens.extend(self.pool.run(ctx, job).await.map_err(Refused::Pool).map_err(refused)?);
         }
         in_batches(ctx, &self.pool, &self.model, tokens, self.batch_tokens_max).await.map_err(refused)
     }
@@ -93,20 +79,17 @@ impl CrossEncoder {
 
 impl Model {
     fn pairs(&self, question: &str, passages: &[Passage]) -> Vec<Tokens> {
-        let room = self.tokens_max - 3;
-        let mut first = vec![self.tokenizer.start];
-        first.extend(self.tokenizer.ids(question, room));
-        first.push(self.tokenizer.separator);
+        let layout = &self.tokenizer.layout;
+        let room = self.tokens_max - layout.around_two();
+        let question = self.tokenizer.ids(question, room);
+        let room = room - question.len();
         let pair = |passage: &Passage| {
-            let mut ids = first.clone();
-            let room = self.tokens_max - 1 - first.len();
-            if passage.context.is_empty() {
-                ids.extend(self.tokenizer.ids(&passage.text, room));
+            let ids = if passage.context.is_empty() {
+                self.tokenizer.ids(&passage.text, room)
             } else {
-                ids.extend(self.tokenizer.ids(&format!("{} {}", passage.context, passage.text), room));
-            }
-            ids.push(self.tokenizer.separator);
-            Tokens { ids, second: first.len() }
+                self.tokenizer.ids(&format!("{} {}", passage.context, passage.text), room)
+            };
+            layout.two(&question, &ids)
         };
         passages.iter().map(pair).collect()
     }
@@ -115,16 +98,12 @@ impl Model {
 impl Head for Model {
     type Output = f32;
 
-    fn encoder(&self) -> &Encoder {
+    fn encoder(&self) -> &Forward {
         &self.encoder
     }
 
     fn read(&self, states: &[f32]) -> f32 {
-        let hidden = self.classifier.len();
-        let first = &states[..hidden];
-        let rows = self.pooler.chunks_exact(hidden).zip(&self.pooler_bias);
-        let pooled: Vec<f32> = rows.map(|(row, bias)| (dot(row, first) + bias).tanh()).collect();
-        dot(&pooled, &self.classifier) + self.classifier_bias
+        self.head.score(states)
     }
 }
 
