@@ -6,17 +6,17 @@ use std::path::Path;
 use ibid_core::{BoxFuture, ModelError, ModelId, Passage, Rerank};
 use ibid_runtime::{Ctx, Pool, Priority};
 
-use crate::encoder::Encoder;
-use crate::kernels::dot;
+use crate::forward::Forward;
+use crate::head::ScoreHead;
 use crate::manifest::{ModelEntry, ModelKind};
 use crate::product::Spread;
 use crate::scheduler::{Head, Served};
 use crate::store::Files;
-use crate::tokenizer::Wordpieces;
-use crate::{InferError, Tokens};
+use crate::tokenizer::Subwords;
+use crate::{Device, InferError, Tokens};
 
-/// A cross-encoder that runs here: BERT over `[CLS] question [SEP] passage [SEP]`, its pooler, and one logit (Nogueira and
-/// Cho 2019). A passage's score does not depend, to the last bit, on the passages beside it.
+/// A cross-encoder that runs here: an encoder over question and passage as one text, and one logit (Nogueira and Cho 2019).
+/// A passage's score does not depend, to the last bit, on the passages beside it.
 #[derive(Debug)]
 pub struct CrossEncoder {
     served: Served<Model>,
@@ -24,25 +24,22 @@ pub struct CrossEncoder {
 
 #[derive(Debug)]
 struct Model {
-    tokenizer: Wordpieces,
-    encoder: Encoder,
+    tokenizer: Subwords,
+    encoder: Forward,
     tokens_max: usize,
-    /// `[hidden, hidden]`, a row an output.
-    pooler: Vec<f32>,
-    pooler_bias: Vec<f32>,
-    classifier: Vec<f32>,
-    classifier_bias: f32,
+    head: ScoreHead,
 }
 
 impl CrossEncoder {
-    /// Loads the model in `dir` as `entry` describes it; it computes on `pool`, at most `batch_tokens_max` tokens (at least
-    /// one pair) a thread in one pass.
+    /// Loads the model in `dir` as `entry` describes it, for `device`; it computes on `pool`, at most `batch_tokens_max` tokens
+    /// (at least one pair) a thread in one pass.
     ///
     /// # Errors
     /// It is no reranker, its files are damaged, or it is of a kind that does not run here.
     pub fn load(
         dir: &Path,
         entry: &ModelEntry,
+        device: Device,
         pool: &Pool,
         batch_tokens_max: usize,
     ) -> Result<CrossEncoder, InferError> {
@@ -50,22 +47,11 @@ impl CrossEncoder {
             return Err(InferError::Kind { id: entry.id.clone(), expected: "reranker" });
         }
         let files = Files::read(dir, entry)?;
-        if files.config.type_vocab_size < 2 {
-            return Err(InferError::Unsupported {
-                what: "a reranker with one token type".to_owned(),
-                way_out: "choose one whose config.json says \"type_vocab_size\": 2",
-            });
-        }
         let weights = files.weights()?;
-        let hidden = files.config.hidden_size;
         let model = Model {
-            encoder: Encoder::load(&weights, &files.config)?,
+            encoder: Forward::load(&weights, &files.config, device)?,
             tokens_max: entry.max_tokens,
-            pooler: weights.matrix("pooler.dense.weight", hidden, hidden)?,
-            pooler_bias: weights.vector("pooler.dense.bias", hidden)?,
-            // Another shape than one label's is an error that says so.
-            classifier: weights.head("classifier.weight", &[1, hidden])?,
-            classifier_bias: weights.head("classifier.bias", &[1])?[0],
+            head: ScoreHead::load(&weights, &files.config)?,
             tokenizer: files.tokenizer,
         };
         Ok(CrossEncoder { served: Served::new(entry.id.clone(), files.revision, model, pool, batch_tokens_max) })
@@ -84,20 +70,17 @@ impl CrossEncoder {
 
 impl Model {
     fn pairs(&self, question: &str, passages: &[Passage]) -> Vec<Tokens> {
-        let room = self.tokens_max - 3;
-        let mut first = vec![self.tokenizer.start];
-        first.extend(self.tokenizer.ids(question, room));
-        first.push(self.tokenizer.separator);
+        let layout = &self.tokenizer.layout;
+        let room = self.tokens_max - layout.around_two();
+        let question = self.tokenizer.ids(question, room);
+        let room = room - question.len();
         let pair = |passage: &Passage| {
-            let mut ids = first.clone();
-            let room = self.tokens_max - 1 - first.len();
-            if passage.context.is_empty() {
-                ids.extend(self.tokenizer.ids(&passage.text, room));
+            let ids = if passage.context.is_empty() {
+                self.tokenizer.ids(&passage.text, room)
             } else {
-                ids.extend(self.tokenizer.ids(&format!("{} {}", passage.context, passage.text), room));
-            }
-            ids.push(self.tokenizer.separator);
-            Tokens { ids, second: first.len() }
+                self.tokenizer.ids(&format!("{} {}", passage.context, passage.text), room)
+            };
+            layout.two(&question, &ids)
         };
         passages.iter().map(pair).collect()
     }
@@ -106,7 +89,12 @@ impl Model {
 impl Head for Model {
     type Output = f32;
 
-    fn forward(&self, texts: &[Tokens], spread: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<f32> {
+    fn forward(
+        &self,
+        texts: &[Tokens],
+        spread: Spread,
+        between_layers: &(dyn Fn() + Sync),
+    ) -> Result<Vec<f32>, InferError> {
         self.encoder.encode(texts, spread, between_layers, |states| self.read(states))
     }
 }
@@ -114,11 +102,7 @@ impl Head for Model {
 impl Model {
     /// The logit of a pair with these hidden states, `[length, hidden]`.
     fn read(&self, states: &[f32]) -> f32 {
-        let hidden = self.classifier.len();
-        let first = &states[..hidden];
-        let rows = self.pooler.chunks_exact(hidden).zip(&self.pooler_bias);
-        let pooled: Vec<f32> = rows.map(|(row, bias)| (dot(row, first) + bias).tanh()).collect();
-        dot(&pooled, &self.classifier) + self.classifier_bias
+        self.head.score(states)
     }
 }
 

@@ -6,16 +6,16 @@ use std::path::Path;
 use ibid_core::{BoxFuture, Embed, ModelError, ModelId, Purpose, Tokenize};
 use ibid_runtime::{Ctx, Pool};
 
-use crate::encoder::Encoder;
+use crate::forward::Forward;
 use crate::kernels::dot;
 use crate::manifest::{ModelEntry, ModelKind, Pooling};
 use crate::product::Spread;
 use crate::scheduler::{Head, Served};
 use crate::store::Files;
-use crate::tokenizer::Wordpieces;
-use crate::{InferError, Tokens};
+use crate::tokenizer::Subwords;
+use crate::{Device, InferError, Tokens};
 
-/// An embedder that runs here: a BERT encoder, pooled and brought to length 1 (Reimers and Gurevych 2019).
+/// An embedder that runs here: an encoder, pooled and brought to length 1 (Reimers and Gurevych 2019).
 ///
 /// A text is cut to the model's length, prefix and special tokens included. Its vector does not depend, to the last bit, on
 /// the texts beside it.
@@ -26,38 +26,46 @@ pub struct Embedder {
 
 #[derive(Debug)]
 struct Model {
-    tokenizer: Wordpieces,
-    encoder: Encoder,
+    tokenizer: Subwords,
+    encoder: Forward,
+    hidden: usize,
     dimension: usize,
     tokens_max: usize,
     pooling: Pooling,
+    normalize: bool,
     query_prefix: String,
     passage_prefix: String,
 }
 
 impl Embedder {
-    /// Loads the model in `dir` as `entry` describes it; it computes on `pool`, at most `batch_tokens_max` tokens (at least
-    /// one text) a thread in one pass.
+    /// Loads the model in `dir` as `entry` describes it, for `device`; it computes on `pool`, at most `batch_tokens_max`
+    /// tokens (at least one text) a thread in one pass.
     ///
     /// # Errors
     /// It is no embedder, its files are damaged, or it is of a kind that does not run here.
-    pub fn load(dir: &Path, entry: &ModelEntry, pool: &Pool, batch_tokens_max: usize) -> Result<Embedder, InferError> {
-        let ModelKind::Embedder { dimension, pooling, query_prefix, passage_prefix } = &entry.kind else {
+    pub fn load(
+        dir: &Path,
+        entry: &ModelEntry,
+        device: Device,
+        pool: &Pool,
+        batch_tokens_max: usize,
+    ) -> Result<Embedder, InferError> {
+        let ModelKind::Embedder { dimension, pooling, normalize, query_prefix, passage_prefix } = &entry.kind else {
             return Err(InferError::Kind { id: entry.id.clone(), expected: "embedder" });
         };
         let files = Files::read(dir, entry)?;
-        if *dimension != files.config.hidden_size {
-            return Err(InferError::Shape {
-                tensor: "the vector".to_owned(),
-                given: vec![*dimension],
-                expected: vec![files.config.hidden_size],
-            });
+        let hidden = files.config.hidden_size();
+        if !(1..=hidden).contains(dimension) {
+            let detail = format!("dimension is {dimension}, expected 1 to {hidden} (hidden_size)");
+            return Err(InferError::Malformed { path: dir.to_owned(), detail });
         }
         let model = Model {
-            encoder: Encoder::load(&files.weights()?, &files.config)?,
+            encoder: Forward::load(&files.weights()?, &files.config, device)?,
+            hidden,
             dimension: *dimension,
             tokens_max: entry.max_tokens,
             pooling: *pooling,
+            normalize: *normalize,
             query_prefix: query_prefix.clone(),
             passage_prefix: passage_prefix.clone(),
             tokenizer: files.tokenizer,
@@ -67,28 +75,31 @@ impl Embedder {
 }
 
 impl Model {
-    /// `[CLS] prefix text [SEP]`, cut to the model's length.
+    /// Prefix and text, cut to the model's length.
     fn tokens(&self, purpose: Purpose, text: &str) -> Tokens {
         let prefix = match purpose {
             Purpose::Query => &self.query_prefix,
             Purpose::Passage => &self.passage_prefix,
         };
-        let room = self.tokens_max - 2;
-        let mut ids = vec![self.tokenizer.start];
+        let layout = &self.tokenizer.layout;
+        let room = self.tokens_max - layout.around_one();
         if prefix.is_empty() {
-            ids.extend(self.tokenizer.ids(text, room));
+            layout.one(&self.tokenizer.ids(text, room))
         } else {
-            ids.extend(self.tokenizer.ids(&format!("{prefix}{text}"), room));
+            layout.one(&self.tokenizer.ids(&format!("{prefix}{text}"), room))
         }
-        ids.push(self.tokenizer.separator);
-        Tokens { second: ids.len(), ids }
     }
 }
 
 impl Head for Model {
     type Output = Vec<f32>;
 
-    fn forward(&self, texts: &[Tokens], spread: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<Vec<f32>> {
+    fn forward(
+        &self,
+        texts: &[Tokens],
+        spread: Spread,
+        between_layers: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Vec<f32>>, InferError> {
         self.encoder.encode(texts, spread, between_layers, |states| self.read(states))
     }
 }
@@ -97,17 +108,20 @@ impl Model {
     /// The vector of a text with these hidden states, `[length, hidden]`.
     fn read(&self, states: &[f32]) -> Vec<f32> {
         let mut vector = states[..self.dimension].to_vec();
-        match self.pooling {
-            Pooling::Cls => {}
+        let divisor = match self.pooling {
+            Pooling::Cls => 1.0,
             Pooling::Mean => {
-                // The sum will do: the mean differs by a factor, which the last step takes out again.
-                for row in states[self.dimension..].chunks_exact(self.dimension) {
+                let rows = states.chunks_exact(self.hidden);
+                let count = rows.len();
+                for row in rows.skip(1) {
                     vector.iter_mut().zip(row).for_each(|(sum, state)| *sum += state);
                 }
+                count as f32
             }
-        }
-        let norm = dot(&vector, &vector).sqrt().max(f32::MIN_POSITIVE);
-        vector.iter_mut().for_each(|value| *value /= norm);
+        };
+        // The mean differs from the sum by a factor, which normalizing takes out again.
+        let divisor = if self.normalize { dot(&vector, &vector).sqrt().max(f32::MIN_POSITIVE) } else { divisor };
+        vector.iter_mut().for_each(|value| *value /= divisor);
         vector
     }
 }

@@ -35,6 +35,7 @@ pub(crate) struct Encoder {
     epsilon: f32,
     words: Table,
     positions: Table,
+    first_position: usize,
     types: Table,
     norm: Norm,
     layers: Vec<Layer>,
@@ -95,6 +96,7 @@ impl Encoder {
             epsilon: config.layer_norm_eps,
             words: table("word", config.vocab_size)?,
             positions: table("position", config.max_position_embeddings)?,
+            first_position: config.first_position,
             types: table("token_type", config.type_vocab_size)?,
             norm: Norm::load(weights, "embeddings.LayerNorm", hidden)?,
             layers: layers.collect::<Result<_, _>>()?,
@@ -181,7 +183,7 @@ impl Encoder {
         for (position, (id, row)) in text.ids.iter().zip(out.chunks_exact_mut(self.hidden)).enumerate() {
             self.words.add_row(*id as usize, row);
             self.types.add_row(usize::from(position >= text.second), row);
-            self.positions.add_row(position, row);
+            self.positions.add_row(self.first_position + position, row);
         }
     }
 

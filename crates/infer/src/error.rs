@@ -66,6 +66,12 @@ pub enum InferError {
         /// What would work.
         way_out: &'static str,
     },
+    /// A device failed, such as one that is out of memory.
+    #[error("the device failed: {detail}; try again, or choose the device \"cpu\"")]
+    Device {
+        /// What happened.
+        detail: String,
+    },
     /// A tensor the architecture needs is not in the weights.
     #[error("tensor {tensor} is missing from {}", path.display())]
     Missing {

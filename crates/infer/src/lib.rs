@@ -2,16 +2,20 @@
 //!
 //! | file               | responsibility                                                                        |
 //! | ------------------ | ------------------------------------------------------------------------------------- |
-//! | `config.rs`        | a model's shape, from its `config.json`                                               |
+//! | `config.rs`        | a model's architecture and shape, from its `config.json`                              |
 //! | `weights.rs`       | tensors of a safetensors file by name and shape, whatever they are stored as          |
-//! | `tokenizer.rs`     | text to wordpieces, in bounded memory, with exact byte offsets                        |
+//! | `tokenizer.rs`     | text to tokens, in bounded memory, with exact byte offsets; what stands around a text |
+//! | `wordpiece.rs`     | BERT's tokenizer in one pass                                                          |
 //! | `product.rs`       | matrix products, the only door to `gemm`                                              |
 //! | `kernels.rs`       | the loops between the products: GELU, softmax, layer norm                             |
 //! | `encoder.rs`       | the BERT forward pass over texts of different lengths, without padding                |
 //! | `scheduler.rs`     | one scheduler a model: who waits, which texts share a forward pass                    |
+//! | `device.rs`        | [`Device`]: what a model computes on                                                  |
+//! | `candle.rs`        | [`Candle`]: other architectures and devices, and what tests and benches compare with  |
+//! | `forward.rs`       | one door to both                                                                      |
+//! | `head.rs`          | from a pair's hidden states to its logit                                              |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
 //! | `cross_encoder.rs` | [`CrossEncoder`]: a question and passages to scores                                   |
-//! | `reference.rs`     | [`Reference`]: the same encoder by candle, which tests and benches compare with       |
 //! | `manifest.rs`      | what is written down about a model                                                    |
 //! | `store.rs`         | [`ModelStore`]: folders of models; list, verify, import, load                         |
 //! | `pull.rs`          | download from a model hub: resumed, verified, atomic                                  |
@@ -38,28 +42,33 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod candle;
 mod config;
 mod cross_encoder;
+mod device;
 mod embedder;
 mod encoder;
 mod error;
+mod forward;
+mod head;
 mod kernels;
 mod manifest;
 mod product;
 mod pull;
 mod quantize;
-mod reference;
 mod scheduler;
 mod store;
 mod tokenizer;
 mod weights;
+mod wordpiece;
 
+pub use candle::Candle;
 pub use cross_encoder::CrossEncoder;
+pub use device::{Device, NoDevice};
 pub use embedder::Embedder;
 pub use encoder::Tokens;
 pub use error::InferError;
 pub use manifest::{FullForm, ModelEntry, ModelKind, Pooling, Precision};
 pub use pull::{HUB, Progress, pull};
 pub use quantize::{Agreement, compare, quantize};
-pub use reference::Reference;
 pub use store::{FileState, Installed, ModelStore};

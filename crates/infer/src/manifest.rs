@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::InferError;
-use crate::config::BertConfig;
+use crate::config::ModelConfig;
 use crate::weights::Weights;
 
 /// The list of models in a root.
@@ -57,10 +57,14 @@ pub struct ModelEntry {
 pub enum ModelKind {
     /// A text to a vector.
     Embedder {
-        /// The vector's length.
+        /// The vector's length: the encoder's, or less of a model that was trained for it (Kusupati et al. 2022), whose
+        /// vectors are cut.
         dimension: usize,
         /// How the tokens' states become one.
         pooling: Pooling,
+        /// Whether vectors are brought to length 1, after the cut.
+        #[serde(default = "yes")]
+        normalize: bool,
         /// What is put before a question.
         #[serde(default)]
         query_prefix: String,
@@ -70,6 +74,10 @@ pub enum ModelKind {
     },
     /// A question and a passage to a score.
     Reranker {},
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How the tokens' states become one vector.
@@ -106,38 +114,75 @@ pub struct FullForm {
 }
 
 impl ModelEntry {
+    /// The model in `dir` under the name `id`: as its `ibid.toml` or the `manifest.toml` beside it records it, else as
+    /// [`ModelEntry::describe`] finds it.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, or the model is of a kind that does not run here.
+    pub fn of(dir: &Path, id: &ModelId) -> Result<ModelEntry, InferError> {
+        let own = ModelEntry::read(dir)?;
+        let listed = || -> Result<Option<ModelEntry>, InferError> {
+            let (Some(root), Some(folder)) = (dir.parent(), dir.file_name()) else { return Ok(None) };
+            Ok(read_manifest(root)?.into_iter().find(|entry| *entry.folder == *folder))
+        };
+        match own.map_or_else(listed, |own| Ok(Some(own)))? {
+            Some(recorded) => Ok(ModelEntry { id: id.clone(), folder: folder_of(id), ..recorded }),
+            None => ModelEntry::describe(dir, id),
+        }
+    }
+
     /// Describes the model in `dir` from its own files: `config.json`, the weights, and, where they exist, what
-    /// sentence-transformers keeps beside them (`modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`).
-    /// Prefixes are stated nowhere in a common form and come out empty.
+    /// sentence-transformers keeps beside them: the modules, how they pool, prompts for queries and documents, the
+    /// similarity, a truncated dimension and the longest text.
     ///
     /// # Errors
     /// A file is missing or malformed, or the model is of a kind that does not run here.
     pub fn describe(dir: &Path, id: &ModelId) -> Result<ModelEntry, InferError> {
-        let config = BertConfig::read(&dir.join(CONFIG))?;
-        refuse_other_modules(dir)?;
-        let kind = if config.is_classifier() {
+        let config = ModelConfig::read(&dir.join(CONFIG))?;
+        let normalizes = normalizes(dir)?;
+        let kind = if config.is_classifier {
             ModelKind::Reranker {}
         } else {
-            let (query_prefix, passage_prefix) = (String::new(), String::new());
-            ModelKind::Embedder { dimension: config.hidden_size, pooling: pooling(dir)?, query_prefix, passage_prefix }
+            let said: Said = json_if_there(&dir.join("config_sentence_transformers.json"))?.unwrap_or_default();
+            // A model that is compared by cosine may leave the length to who compares; by dot product it counts.
+            let by_length = said.similarity_fn_name.as_deref() == Some("dot");
+            ModelKind::Embedder {
+                dimension: said.truncate_dim.map_or(config.hidden_size(), |cut| cut.min(config.hidden_size())),
+                pooling: pooling(dir)?,
+                normalize: normalizes || !by_length,
+                query_prefix: said.prompt(&["query"]),
+                passage_prefix: said.prompt(&["document", "passage", "corpus"]),
+            }
         };
-        #[derive(Deserialize)]
-        struct Lengths {
-            max_seq_length: Option<usize>,
-        }
-        let lengths: Option<Lengths> = json_if_there(&dir.join("sentence_bert_config.json"))?;
-        let max_tokens = lengths.and_then(|lengths| lengths.max_seq_length).unwrap_or(config.max_position_embeddings);
         Ok(ModelEntry {
             id: id.clone(),
             folder: folder_of(id),
             revision: String::new(),
             licence: String::new(),
-            max_tokens: max_tokens.min(config.max_position_embeddings),
-            precision: precision(&dir.join(WEIGHTS))?,
+            max_tokens: tokens_max(dir)?.map_or(config.tokens_max(), |said| said.min(config.tokens_max())),
+            precision: precision(&dir.join(WEIGHTS), &config)?,
             kind,
             full: None,
             sha256: hashes(dir)?,
         })
+    }
+
+    /// A hash of everything but the weights that a vector or a score depends on: how long a text may be, what stands before
+    /// it, how it is pooled, cut and normalized, how it is tokenized and the shape of the encoder. `tokenizer` and `config`
+    /// are the bytes of those files.
+    pub(crate) fn reading(&self, tokenizer: &[u8], config: &[u8]) -> String {
+        let kind = match &self.kind {
+            ModelKind::Embedder { dimension, pooling, normalize, query_prefix, passage_prefix } => {
+                let pooling = match pooling {
+                    Pooling::Mean => "mean",
+                    Pooling::Cls => "cls",
+                };
+                serde_json::json!([dimension, pooling, normalize, query_prefix, passage_prefix])
+            }
+            ModelKind::Reranker {} => serde_json::Value::Null,
+        };
+        let read = serde_json::json!([self.max_tokens, kind, sha256_hex(tokenizer), sha256_hex(config)]);
+        sha256_hex(read.to_string().as_bytes())
     }
 
     /// Reads the `ibid.toml` of a folder, `None` if it has none.
@@ -192,48 +237,93 @@ pub(crate) fn folder_of(id: &ModelId) -> String {
     if name.starts_with('.') { format!("_{name}") } else { name }
 }
 
-fn refuse_other_modules(dir: &Path) -> Result<(), InferError> {
+/// `config_sentence_transformers.json`, as far as it says how to read a text.
+#[derive(Default, Deserialize)]
+struct Said {
+    #[serde(default)]
+    prompts: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    default_prompt_name: Option<String>,
+    #[serde(default)]
+    similarity_fn_name: Option<String>,
+    #[serde(default)]
+    truncate_dim: Option<usize>,
+}
+
+impl Said {
+    /// The prompt of the first of `names` that has one, else the default one.
+    fn prompt(&self, names: &[&str]) -> String {
+        let names = names.iter().copied().chain(self.default_prompt_name.as_deref());
+        names.filter_map(|name| self.prompts.get(name)?.clone()).next().unwrap_or_default()
+    }
+}
+
+/// Whether the model's own modules bring vectors to length 1; one without modules leaves it to us.
+fn normalizes(dir: &Path) -> Result<bool, InferError> {
     #[derive(Deserialize)]
     struct Module {
         #[serde(rename = "type")]
         class: String,
     }
     let modules: Option<Vec<Module>> = json_if_there(&dir.join("modules.json"))?;
-    for module in modules.unwrap_or_default() {
-        let class = module.class.rsplit('.').next().unwrap_or_default();
-        if !matches!(class, "Transformer" | "Pooling" | "Normalize") {
-            return Err(InferError::Unsupported {
-                what: format!("module {class}"),
-                way_out: "choose a model of an encoder, pooling and normalization alone",
-            });
+    let Some(modules) = modules else { return Ok(true) };
+    let mut normalizes = false;
+    for module in modules {
+        match module.class.rsplit('.').next().unwrap_or_default() {
+            "Transformer" | "Pooling" => {}
+            "Normalize" => normalizes = true,
+            other => {
+                return Err(InferError::Unsupported {
+                    what: format!("module {other}"),
+                    way_out: "choose a model of an encoder, pooling and normalization alone",
+                });
+            }
         }
     }
-    Ok(())
+    Ok(normalizes)
 }
 
 fn pooling(dir: &Path) -> Result<Pooling, InferError> {
     #[derive(Deserialize)]
     struct Modes {
+        /// Newer files name the one mode here.
+        pooling_mode: Option<String>,
         #[serde(default)]
         pooling_mode_cls_token: bool,
         #[serde(default)]
         pooling_mode_mean_tokens: bool,
     }
     let modes: Option<Modes> = json_if_there(&dir.join("1_Pooling/config.json"))?;
-    match modes.map(|modes| (modes.pooling_mode_mean_tokens, modes.pooling_mode_cls_token)) {
-        None | Some((true, false)) => Ok(Pooling::Mean),
-        Some((false, true)) => Ok(Pooling::Cls),
-        Some((true, true) | (false, false)) => Err(InferError::Unsupported {
+    let Some(modes) = modes else { return Ok(Pooling::Mean) };
+    match (modes.pooling_mode.as_deref(), modes.pooling_mode_mean_tokens, modes.pooling_mode_cls_token) {
+        (Some("mean"), _, _) | (None, true, false) => Ok(Pooling::Mean),
+        (Some("cls"), _, _) | (None, false, true) => Ok(Pooling::Cls),
+        (Some(_) | None, _, _) => Err(InferError::Unsupported {
             what: "this pooling".to_owned(),
             way_out: "choose a model that pools by mean or by its first token",
         }),
     }
 }
 
+/// The longest text that the model was made for, if it says so.
+fn tokens_max(dir: &Path) -> Result<Option<usize>, InferError> {
+    #[derive(Default, Deserialize)]
+    struct Lengths {
+        max_seq_length: Option<usize>,
+        /// "None" is written as a number of thirty digits.
+        model_max_length: Option<f64>,
+    }
+    let in_file = |name: &str| json_if_there(&dir.join(name)).map(Option::<Lengths>::unwrap_or_default);
+    let said = in_file("sentence_bert_config.json")?.max_seq_length;
+    let tokenizer = in_file("tokenizer_config.json")?.model_max_length.filter(|length| *length >= 1.0);
+    // Saturates, and is then cut to what the encoder takes.
+    Ok(said.or(tokenizer.map(|length| length as usize)))
+}
+
 #[allow(clippy::wildcard_enum_match_arm, reason = "a foreign enum; a type without weights is refused at load")]
-fn precision(path: &Path) -> Result<Precision, InferError> {
+fn precision(path: &Path, config: &ModelConfig) -> Result<Precision, InferError> {
     let bytes = read(path)?;
-    match Weights::parse(path, &bytes)?.stored_as("embeddings.word_embeddings.weight")? {
+    match Weights::parse(path, &bytes)?.stored_as(config.words())? {
         Dtype::F16 => Ok(Precision::F16),
         Dtype::BF16 => Ok(Precision::Bf16),
         Dtype::I8 => Ok(Precision::Int8Rows),

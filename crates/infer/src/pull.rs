@@ -15,7 +15,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Response};
 
 use crate::InferError;
-use crate::config::BertConfig;
+use crate::config::ModelConfig;
 use crate::manifest::{CONFIG, FullForm, ModelEntry, TOKENIZER, WEIGHTS, folder_of, hex};
 use crate::store::{Installed, appear, unfinished};
 
@@ -29,7 +29,13 @@ const REDIRECTS_MAX: usize = 5;
 const BLOCK_BYTES: usize = 256 * 1024;
 
 /// What sentence-transformers keeps beside a model; a model may do without.
-const SETTINGS: [&str; 3] = ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"];
+const SETTINGS: [&str; 5] = [
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "tokenizer_config.json",
+];
 
 /// How far a download is.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +70,7 @@ pub fn pull(
     };
     let revision = commit.unwrap_or_else(|| form.revision.clone());
     // A model that does not run here is refused before its weights are fetched.
-    BertConfig::read(&fresh.join(CONFIG))?;
+    ModelConfig::read(&fresh.join(CONFIG))?;
     for file in SETTINGS {
         fetch.file(&revision, file, &fresh)?;
     }

@@ -31,10 +31,7 @@ const ROWS_MIN: usize = 8;
 /// # Errors
 /// `source` holds no model that runs here, `target` is already there, or a file cannot be written; then nothing remains.
 pub fn quantize(source: &Path, target: &Path, id: &ModelId) -> Result<ModelEntry, InferError> {
-    let described = match ModelEntry::read(source)? {
-        Some(own) => own,
-        None => ModelEntry::describe(source, id)?,
-    };
+    let described = ModelEntry::of(source, id)?;
     let folder = target.file_name().map_or_else(|| folder_of(id), |name| name.to_string_lossy().into_owned());
     let mut entry = ModelEntry { id: id.clone(), folder, precision: Precision::Int8Rows, ..described };
     install(target, |fresh| {
@@ -69,7 +66,8 @@ pub async fn compare(
     texts: &[String],
 ) -> Result<Agreement, ModelError> {
     let (a, b) = (full.embed(ctx, Purpose::Passage, texts).await?, small.embed(ctx, Purpose::Passage, texts).await?);
-    let cosines: Vec<f64> = a.iter().zip(&b).map(|(a, b)| f64::from(dot(a, b))).collect();
+    let cosine = |a: &[f32], b: &[f32]| f64::from(dot(a, b)) / f64::from(dot(a, a) * dot(b, b)).sqrt();
+    let cosines: Vec<f64> = a.iter().zip(&b).map(|(a, b)| cosine(a, b)).collect();
     Ok(Agreement {
         texts: cosines.len(),
         cosine_mean: cosines.iter().sum::<f64>() / cosines.len().max(1) as f64,

@@ -22,8 +22,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use ibid_core::{ModelError, ModelId};
 use ibid_runtime::{Ctx, Lane, Pool, PoolError, Priority, StageTime};
 
-use crate::Tokens;
 use crate::product::Spread;
+use crate::{InferError, Tokens};
 
 /// Texts of one slice: what one job tokenizes.
 const SLICE_TEXTS: usize = 64;
@@ -42,7 +42,12 @@ pub(crate) trait Head: Send + Sync + 'static {
     type Output: Send + 'static;
     /// One forward pass: one result a text, in order, which does not depend on the texts beside it nor on `spread`. Calls
     /// `between_layers` on a thread that computes, holding no lock.
-    fn forward(&self, texts: &[Tokens], spread: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<Self::Output>;
+    fn forward(
+        &self,
+        texts: &[Tokens],
+        spread: Spread,
+        between_layers: &(dyn Fn() + Sync),
+    ) -> Result<Vec<Self::Output>, InferError>;
 }
 
 /// A loaded model, and who waits for it.
@@ -196,7 +201,7 @@ impl<H: Head> Served<H> {
         let outputs = submitted.outputs().await;
         outputs.ok_or_else(|| match ctx.check() {
             Err(stopped) => ModelError::Stopped(stopped),
-            Ok(()) => ModelError::Failed { model: self.id.to_string(), detail: "a forward pass panicked".to_owned() },
+            Ok(()) => ModelError::Failed { model: self.id.to_string(), detail: "a forward pass failed".to_owned() },
         })
     }
 
@@ -252,7 +257,11 @@ impl<H: Head> Shared<H> {
         let spread = if lane.threads() > 1 { Spread::Pool } else { Spread::Alone };
         let pass = || self.model.forward(&texts, spread, &|| lane.make_way());
         // Not the error of the call whose turn it is, but of the texts in the pass: they get no result.
-        let Ok(outputs) = catch_unwind(AssertUnwindSafe(pass)) else { return };
+        let outputs = match catch_unwind(AssertUnwindSafe(pass)) {
+            Ok(Ok(outputs)) => outputs,
+            Ok(Err(error)) => return tracing::error!(%error, "a forward pass failed"),
+            Err(_) => return,
+        };
         for (waiting, output) in batch.into_iter().zip(outputs) {
             // Who has left meanwhile needs none.
             let _ = waiting.reply.unbounded_send((waiting.ordinal, output));

@@ -9,22 +9,26 @@ use std::path::{Path, PathBuf};
 use ibid_core::ModelId;
 use ibid_runtime::Pool;
 
-use crate::config::BertConfig;
-use crate::manifest::{CONFIG, FILES, TOKENIZER, WEIGHTS, folder_of, read, read_manifest, sha256_hex};
-use crate::tokenizer::Wordpieces;
+use crate::config::ModelConfig;
+use crate::manifest::{CONFIG, FILES, TOKENIZER, WEIGHTS, hashes, read, read_manifest, sha256_hex};
+use crate::tokenizer::Subwords;
 use crate::weights::Weights;
-use crate::{CrossEncoder, Embedder, InferError, ModelEntry};
+use crate::{CrossEncoder, Device, Embedder, InferError, ModelEntry};
 
 /// Says with a model's revision how its weights are run: another way that rounds differently gets another name.
 const FORWARD_VERSION: &str = "bert-f32-1";
 
+/// Enough digits of the hash of a reading that two of one model's never meet.
+const READING_HEX: usize = 16;
+
 /// The least `max_tokens` with which every input keeps a token of its own beside the special ones.
 const TOKENS_MIN: usize = 8;
 
-/// The roots, in order.
+/// The roots, in order, and what their models compute on.
 #[derive(Debug, Clone)]
 pub struct ModelStore {
     roots: Vec<PathBuf>,
+    device: Device,
 }
 
 /// A model that is there.
@@ -55,7 +59,12 @@ pub enum FileState {
 impl ModelStore {
     /// A store over these roots; one that does not exist is empty.
     pub fn new(roots: Vec<PathBuf>) -> ModelStore {
-        ModelStore { roots }
+        ModelStore { roots, device: Device::Cpu }
+    }
+
+    /// The same store, loading for `device`.
+    pub fn on(self, device: Device) -> ModelStore {
+        ModelStore { device, ..self }
     }
 
     /// All models, by root, then as the manifest lists them, then by folder.
@@ -112,17 +121,15 @@ impl ModelStore {
         FILES.iter().map(|name| Ok(((*name).to_owned(), state(name)?))).collect()
     }
 
-    /// Copies the model in the folder `source` into `root` under the name `id`, and writes its `ibid.toml` (that of
-    /// `source` if it has one).
+    /// Copies the model in the folder `source` into `root` under the name `id`, and writes its `ibid.toml`, see
+    /// [`ModelEntry::of`].
     ///
     /// # Errors
     /// `source` holds no model that runs here, `root` has a folder of that name, or a copy fails; then nothing remains.
     pub fn import(source: &Path, id: &ModelId, root: &Path) -> Result<Installed, InferError> {
-        let described = ModelEntry::describe(source, id)?;
-        let entry = match ModelEntry::read(source)? {
-            Some(own) => ModelEntry { id: id.clone(), folder: folder_of(id), sha256: described.sha256, ..own },
-            None => described,
-        };
+        // A recorded entry does not say whether the model runs here.
+        ModelConfig::read(&source.join(CONFIG))?;
+        let entry = ModelEntry { sha256: hashes(source)?, ..ModelEntry::of(source, id)? };
         let dir = root.join(&entry.folder);
         install(&dir, |fresh| {
             for name in FILES {
@@ -140,7 +147,7 @@ impl ModelStore {
     /// There is none of this name, its files are damaged, or it is of a kind that does not run here.
     pub fn load_embedder(&self, id: &ModelId, pool: &Pool, batch_tokens_max: usize) -> Result<Embedder, InferError> {
         let Installed { entry, dir } = self.find(id)?;
-        Embedder::load(&dir, &entry, pool, batch_tokens_max)
+        Embedder::load(&dir, &entry, self.device, pool, batch_tokens_max)
     }
 
     /// Loads a cross-encoder that computes on `pool`, at most `batch_tokens_max` tokens (at least one pair) a job.
@@ -154,7 +161,7 @@ impl ModelStore {
         batch_tokens_max: usize,
     ) -> Result<CrossEncoder, InferError> {
         let Installed { entry, dir } = self.find(id)?;
-        CrossEncoder::load(&dir, &entry, pool, batch_tokens_max)
+        CrossEncoder::load(&dir, &entry, self.device, pool, batch_tokens_max)
     }
 }
 
@@ -221,9 +228,9 @@ pub(crate) fn appear(fresh: &Path, dir: &Path) -> Result<(), InferError> {
 
 /// A model's files, read and checked.
 pub(crate) struct Files {
-    pub(crate) config: BertConfig,
-    pub(crate) tokenizer: Wordpieces,
-    /// Hash of the weights, and how they are run.
+    pub(crate) config: ModelConfig,
+    pub(crate) tokenizer: Subwords,
+    /// Hash of the weights, how they are run, and a hash of how a text is read: two models of one revision give one vector.
     pub(crate) revision: String,
     path: PathBuf,
     bytes: Vec<u8>,
@@ -235,13 +242,15 @@ impl Files {
     /// # Errors
     /// One is missing, malformed or differs from its hash; or `entry` and the files disagree.
     pub(crate) fn read(dir: &Path, entry: &ModelEntry) -> Result<Files, InferError> {
-        let config = BertConfig::read(&dir.join(CONFIG))?;
-        if !(TOKENS_MIN..=config.max_position_embeddings).contains(&entry.max_tokens) {
+        let (config_path, tokenizer_path) = (dir.join(CONFIG), dir.join(TOKENIZER));
+        let config = ModelConfig::read(&config_path)?;
+        if !(TOKENS_MIN..=config.tokens_max()).contains(&entry.max_tokens) {
             return Err(InferError::Malformed {
                 path: dir.to_owned(),
                 detail: format!(
-                    "max_tokens is {}, expected {TOKENS_MIN} to {} (max_position_embeddings)",
-                    entry.max_tokens, config.max_position_embeddings
+                    "max_tokens is {}, expected {TOKENS_MIN} to {} (the positions that config.json gives a text)",
+                    entry.max_tokens,
+                    config.tokens_max()
                 ),
             });
         }
@@ -251,8 +260,10 @@ impl Files {
         if let Some(expected) = entry.sha256.get(WEIGHTS).filter(|expected| **expected != given) {
             return Err(InferError::Checksum { path, given, expected: expected.clone() });
         }
-        let tokenizer = Wordpieces::read(&dir.join(TOKENIZER), config.vocab_size)?;
-        Ok(Files { config, tokenizer, revision: format!("{given}+{FORWARD_VERSION}"), path, bytes })
+        let tokenizer = Subwords::read(&tokenizer_path, &config)?;
+        let reading = entry.reading(&read(&tokenizer_path)?, &read(&config_path)?);
+        let revision = format!("{given}+{FORWARD_VERSION}+{}", &reading[..READING_HEX]);
+        Ok(Files { config, tokenizer, revision, path, bytes })
     }
 
     /// The weights.

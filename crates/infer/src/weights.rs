@@ -12,7 +12,10 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::InferError;
 
-/// A parsed file. Names are the plain ones of BERT; a `bert.` before them, as classifiers have, is found by itself.
+/// What a model with a head puts before the names of its encoder's tensors.
+const PREFIXES: [&str; 3] = ["bert.", "roberta.", "model."];
+
+/// A parsed file. Names are those of the bare encoder; a prefix before them, as classifiers have, is found by itself.
 pub(crate) struct Weights<'a> {
     path: &'a Path,
     tensors: SafeTensors<'a>,
@@ -53,7 +56,9 @@ impl<'a> Weights<'a> {
     pub(crate) fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<Weights<'a>, InferError> {
         let tensors = SafeTensors::deserialize(bytes)
             .map_err(|error| InferError::Malformed { path: path.to_owned(), detail: error.to_string() })?;
-        let prefix = if tensors.tensor("bert.embeddings.word_embeddings.weight").is_ok() { "bert." } else { "" };
+        let leads =
+            |prefix: &&str| tensors.names().iter().any(|name| name.starts_with(&format!("{prefix}embeddings.")));
+        let prefix = PREFIXES.into_iter().find(leads).unwrap_or_default();
         Ok(Weights { path, tensors, prefix })
     }
 
@@ -63,6 +68,12 @@ impl<'a> Weights<'a> {
             self.tensors.names().into_iter().filter(|name| !self.is_scale(name)).map(str::to_owned).collect();
         names.sort();
         names
+    }
+
+    /// Each tensor of the encoder by its plain name, and its name as stored.
+    pub(crate) fn encoder_names(&self) -> impl Iterator<Item = (String, String)> {
+        let plain = |stored: String| Some((stored.strip_prefix(self.prefix)?.to_owned(), stored));
+        self.names().into_iter().filter_map(plain)
     }
 
     /// A vector of the encoder.
@@ -173,7 +184,8 @@ impl<'a> Weights<'a> {
         name.strip_suffix(".scale").is_some_and(|of| self.tensors.tensor(of).is_ok())
     }
 
-    fn malformed(&self, detail: String) -> InferError {
+    /// The error that says what is wrong with this file.
+    pub(crate) fn malformed(&self, detail: String) -> InferError {
         InferError::Malformed { path: self.path.to_owned(), detail }
     }
 }

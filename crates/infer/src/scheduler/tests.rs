@@ -22,7 +22,7 @@ struct Sums {
 impl Head for Sums {
     type Output = u32;
 
-    fn forward(&self, texts: &[Tokens], _: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<u32> {
+    fn forward(&self, texts: &[Tokens], _: Spread, between_layers: &(dyn Fn() + Sync)) -> Result<Vec<u32>, InferError> {
         self.passes.lock().unwrap().push(texts.iter().map(|text| text.ids[0]).collect());
         if let Some((begun, wait)) = self.gate.lock().unwrap().take() {
             begun.send(()).unwrap();
@@ -30,7 +30,7 @@ impl Head for Sums {
         }
         between_layers();
         assert!(texts.iter().all(|text| text.ids[0] != POISON));
-        texts.iter().map(|text| text.ids.iter().sum()).collect()
+        Ok(texts.iter().map(|text| text.ids.iter().sum()).collect())
     }
 }
 

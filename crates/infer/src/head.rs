@@ -1,0 +1,104 @@
+//! From a pair's hidden states to its logit: the heads that classifiers of one label carry.
+
+use candle_transformers::models::modernbert::ClassifierPooling;
+
+use crate::InferError;
+use crate::config::{Architecture, ModelConfig};
+use crate::kernels::{dot, gelu, layer_norm_rows};
+use crate::weights::Weights;
+
+/// A head of one label.
+#[derive(Debug)]
+pub(crate) struct ScoreHead {
+    dense: Linear,
+    between: Between,
+    out: Linear,
+}
+
+/// What happens between the two linear layers, and what the first reads.
+#[derive(Debug)]
+enum Between {
+    /// tanh, over the first token: BERT's pooler and classifier, RoBERTa's classifier.
+    Tanh,
+    /// GELU and layer norm (ModernBERT).
+    Gelu { gain: Vec<f32>, epsilon: f32, pooling: ClassifierPooling },
+}
+
+#[derive(Debug)]
+struct Linear {
+    /// A row an output.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl ScoreHead {
+    /// Reads the head's weights.
+    ///
+    /// # Errors
+    /// A tensor is missing, or has another shape than that of one label.
+    pub(crate) fn load(weights: &Weights<'_>, config: &ModelConfig) -> Result<ScoreHead, InferError> {
+        let hidden = config.hidden_size();
+        let linear = |name: &str, outputs: usize| {
+            let weight = weights.head(&format!("{name}.weight"), &[outputs, hidden])?;
+            Ok(Linear { weight, bias: weights.head(&format!("{name}.bias"), &[outputs])? })
+        };
+        match &config.architecture {
+            Architecture::Bert(_) => {
+                let dense = Linear {
+                    weight: weights.matrix("pooler.dense.weight", hidden, hidden)?,
+                    bias: weights.vector("pooler.dense.bias", hidden)?,
+                };
+                Ok(ScoreHead { dense, between: Between::Tanh, out: linear("classifier", 1)? })
+            }
+            Architecture::Roberta(_) => {
+                let (dense, out) = (linear("classifier.dense", hidden)?, linear("classifier.out_proj", 1)?);
+                Ok(ScoreHead { dense, between: Between::Tanh, out })
+            }
+            Architecture::ModernBert(modern) => {
+                let weight = weights.head("head.dense.weight", &[hidden, hidden])?;
+                let between = Between::Gelu {
+                    gain: weights.head("head.norm.weight", &[hidden])?,
+                    epsilon: modern.shape.layer_norm_eps as f32,
+                    pooling: modern.classifier_pooling,
+                };
+                let dense = Linear { weight, bias: vec![0.0; hidden] };
+                Ok(ScoreHead { dense, between, out: linear("classifier", 1)? })
+            }
+        }
+    }
+
+    /// The logit of a pair with these hidden states, `[length, hidden]`.
+    pub(crate) fn score(&self, states: &[f32]) -> f32 {
+        let hidden = self.dense.bias.len();
+        let first = &states[..hidden];
+        let inner = match &self.between {
+            Between::Tanh => self.dense.apply(first).into_iter().map(f32::tanh).collect(),
+            Between::Gelu { gain, epsilon, pooling } => {
+                let mut inner = match pooling {
+                    ClassifierPooling::CLS => self.dense.apply(first),
+                    ClassifierPooling::MEAN => self.dense.apply(&mean(states, hidden)),
+                };
+                gelu(&mut inner);
+                layer_norm_rows(&mut inner, gain, &vec![0.0; hidden], *epsilon);
+                inner
+            }
+        };
+        dot(&inner, &self.out.weight) + self.out.bias[0]
+    }
+}
+
+impl Linear {
+    fn apply(&self, x: &[f32]) -> Vec<f32> {
+        let rows = self.weight.chunks_exact(x.len()).zip(&self.bias);
+        rows.map(|(row, bias)| dot(row, x) + bias).collect()
+    }
+}
+
+fn mean(states: &[f32], hidden: usize) -> Vec<f32> {
+    let (rows, mut mean) = (states.chunks_exact(hidden), vec![0.0; hidden]);
+    let share = 1.0 / rows.len() as f32;
+    for row in rows {
+        mean.iter_mut().zip(row).for_each(|(mean, state)| *mean += state * share);
+    }
+    mean
+}
