@@ -39,12 +39,17 @@
 #![deny(unsafe_code)]
 
 mod batch;
+mod chat;
 mod config;
 mod cross_encoder;
+mod detokenizer;
 mod embedder;
 mod encoder;
 mod error;
+mod gguf;
 mod kernels;
+mod language_model;
+mod llama;
 mod manifest;
 mod product;
 mod pull;
@@ -52,12 +57,14 @@ mod quantize;
 mod reference;
 mod store;
 mod tokenizer;
+mod vocabulary;
 mod weights;
 
 pub use cross_encoder::CrossEncoder;
 pub use embedder::Embedder;
 pub use encoder::Tokens;
 pub use error::InferError;
+pub use language_model::{LanguageModel, LanguageModelConfig};
 pub use manifest::{FullForm, ModelEntry, ModelKind, Pooling, Precision};
 pub use pull::{HUB, Progress, pull};
 pub use quantize::{Agreement, compare, quantize};
