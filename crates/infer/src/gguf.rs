@@ -131,8 +131,8 @@ impl Gguf {
             return Err(InferError::Missing { tensor: name.to_owned(), path: self.path.clone() });
         };
         if info.shape.dims() != expected {
-            let (given, expected) = (info.shape.dims().to_vec(), expected.to_vec());
-            return Err(InferError::Shape { tensor: name.to_owned(), given, expected });
+            let given = info.shape.dims();
+            return Err(self.malformed(format!("tensor {name} has shape {given:?}, the metadata say {expected:?}")));
         }
         let tensor = self.content.tensor(&mut self.file, name, &Device::Cpu);
         let floats = tensor.and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>());

@@ -279,37 +279,116 @@ impl Generate for LanguageModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{CONTEXT, TEMPLATE, metadata, tensors, write};
     use futures::executor::block_on;
     use ibid_core::{Message, Role, TenantKey};
-    use ibid_runtime::{Clock, SystemClock};
+    use ibid_runtime::{Stopped, SystemClock};
+
+    fn ctx() -> Ctx {
+        Ctx::new(Arc::new(SystemClock::new()), Priority::Query, None)
+    }
+
+    fn config(path: PathBuf) -> LanguageModelConfig {
+        LanguageModelConfig { name: "local".to_owned(), path, seed: 7, temperature: None, top_p: 0.95 }
+    }
+
+    fn tiny(seed: u64) -> LanguageModel {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        write(&path, &metadata(TEMPLATE), &tensors(3));
+        LanguageModel::load(LanguageModelConfig { seed, ..config(path) }, &Pool::new(2, 64).unwrap()).unwrap()
+    }
+
+    fn request(content: &str, tokens_max: u32, temperature: f32) -> GenerateRequest {
+        GenerateRequest {
+            tenant: TenantKey(1),
+            generator: String::new(),
+            messages: vec![Message { role: Role::User, content: content.to_owned() }],
+            question: content.to_owned(),
+            sources: Arc::new([]),
+            tokens_max,
+            temperature,
+        }
+    }
+
+    /// All pieces of a reply.
+    fn reply(model: &LanguageModel, request: GenerateRequest) -> Vec<Generated> {
+        let stream = block_on(model.generate(&ctx(), request)).unwrap();
+        block_on(stream.map(Result::unwrap).collect())
+    }
 
     #[test]
-    fn speed() {
-        let Ok(path) = std::env::var("IBID_TEST_GGUF") else { return };
-        let clock = SystemClock::new();
-        let pool = Pool::new(2, 64).unwrap();
-        let config = LanguageModelConfig { name: "local".into(), path: path.into(), seed: 0, temperature: None, top_p: 1.0 };
-        let start = clock.monotonic();
-        let lm = LanguageModel::load(config, &pool).unwrap();
-        println!("load {:?}", clock.monotonic() - start);
-        println!("{}", std::fs::read_to_string("/proc/self/status").unwrap().lines().filter(|l| l.starts_with("VmRSS") || l.starts_with("VmHWM")).collect::<Vec<_>>().join(" "));
-        for words in [0, 400, 1500, 5000] {
-            let ctx = Ctx::new(Arc::new(SystemClock::new()), Priority::Query, None);
-            let filler = "harbor ships returns within days ".repeat(words / 5);
-            let request = GenerateRequest { tenant: TenantKey(1), generator: String::new(), question: String::new(), sources: Arc::new([]), tokens_max: 64, temperature: 0.0,
-                messages: vec![Message { role: Role::User, content: format!("{filler}What is the capital of France?") }] };
-            let start = clock.monotonic();
-            let mut stream = block_on(lm.generate(&ctx, request)).unwrap();
-            let mut text = String::new();
-            let mut first = None;
-            let mut usage = Usage::default();
-            while let Some(piece) = block_on(stream.next()) {
-                first.get_or_insert(clock.monotonic() - start);
-                match piece.unwrap() { Generated::Delta(t) => text.push_str(&t), Generated::Usage(u) => usage = u, Generated::Done(_) => {} }
-            }
-            let total = clock.monotonic() - start;
-            let first = first.unwrap();
-            println!("{text:?} {usage:?} first {first:?} = {:.0} tok/s, then {:.1} tok/s", usage.input_tokens as f64 / first.as_secs_f64(), (usage.output_tokens) as f64 / (total - first).as_secs_f64());
+    fn the_same_seed_says_the_same_and_usage_comes_before_the_end() {
+        let (one, other) = (tiny(7), tiny(8));
+        let said = reply(&one, request("Is it?", 20, 1.0));
+        assert_eq!(said, reply(&one, request("Is it?", 20, 1.0)), "whatever was said before");
+        assert_ne!(said, reply(&other, request("Is it?", 20, 1.0)));
+        assert_eq!(reply(&one, request("Is it?", 20, 0.0)), reply(&other, request("Is it?", 20, 0.0)));
+        let [.., Generated::Usage(usage), Generated::Done(reason)] = &said[..] else { panic!("{said:?}") };
+        assert!(usage.reported && usage.output_tokens <= 20, "{usage:?}");
+        assert_eq!(*reason == FinishReason::Length, usage.output_tokens == 20, "{said:?}");
+    }
+
+    #[test]
+    fn a_prompt_that_does_not_fit_is_refused_with_its_length() {
+        let model = tiny(7);
+        let error = |content: &str| match block_on(model.generate(&ctx(), request(content, 5, 0.0))).map(drop) {
+            Err(ModelError::Refused { detail, .. }) => detail,
+            other => panic!("{other:?}"),
+        };
+        let long = "x".repeat(CONTEXT);
+        assert!(error(&long).contains(&format!("reads and writes {CONTEXT} together")), "{}", error(&long));
+        assert!(error(&"x".repeat(100_000)).contains("bytes"), "nobody tokenizes what cannot fit");
+        let said = reply(&model, request(&"x".repeat(CONTEXT - 30), 500, 0.0));
+        let [.., Generated::Usage(usage), Generated::Done(_)] = &said[..] else { panic!("{said:?}") };
+        assert!(usage.input_tokens + usage.output_tokens <= CONTEXT as u64, "{usage:?}");
+    }
+
+    #[test]
+    fn a_call_that_is_stopped_ends_and_a_call_too_many_is_refused() {
+        let model = tiny(7);
+        let stopped = ctx();
+        let mut stream = block_on(model.generate(&stopped, request("Is it?", 60, 0.0))).unwrap();
+        stopped.stop();
+        let mut last = block_on(stream.next());
+        while let Some(Ok(_)) = last {
+            last = block_on(stream.next());
         }
+        assert!(matches!(last, Some(Err(ModelError::Stopped(Stopped::Cancelled)))), "{last:?}");
+
+        let short = || block_on(model.generate(&ctx(), request("?", 1, 0.0)));
+        let all: Vec<_> = model.calls.clone().try_acquire_many_owned(CALLS_MAX as u32 - 1).into_iter().collect();
+        drop(stream);
+        let held = short().unwrap();
+        assert!(matches!(short().map(drop), Err(ModelError::Overloaded { .. })));
+        drop((all, held));
+        assert!(short().is_ok());
+    }
+
+    /// What transformers' `LlamaForCausalLM` says with the same weights (`tests/golden_language_model.py` prints it).
+    #[test]
+    fn smollm2_says_what_transformers_says() {
+        let Some(path) = std::env::var_os("IBID_TEST_GGUF").map(PathBuf::from).filter(|path| path.is_file()) else {
+            eprintln!("left out: no language model; name SmolLM2-135M-Instruct.Q4_1.gguf in IBID_TEST_GGUF");
+            return;
+        };
+        let model = Model::load(&path).unwrap();
+        let said = |messages: &[(Role, &str)]| {
+            let message = |(role, content): &(Role, &str)| Message { role: *role, content: (*content).to_owned() };
+            let messages: Vec<Message> = messages.iter().map(message).collect();
+            let prompt = model.chat.prompt(&model.vocabulary, &messages, model.context).unwrap();
+            let mut writing =
+                Writing { text: model.llama.text(200), read: 0, last: None, sampler: sampler(0, 0.0, 1.0) };
+            let mut tokens = Vec::new();
+            while tokens.last().is_none_or(|token| !model.vocabulary.ends.contains(token)) {
+                tokens.extend(writing.step("local", &model, &prompt, &ctx()).unwrap());
+            }
+            (prompt.len(), tokens)
+        };
+        let france = said(&[(Role::User, "What is the capital of France?")]);
+        assert_eq!(france, (37, vec![504, 3575, 282, 4649, 314, 7042, 30, 2]));
+        let sources = "source 1: Refunds are paid within 14 days to the card that was charged.\n\nQuestion: When are refunds paid?";
+        let refunds = said(&[(Role::System, "You answer from sources."), (Role::User, sources)]);
+        assert_eq!(refunds, (50, vec![504, 2988, 288, 451, 1962, 314, 42, 1550, 359, 37393, 99, 5940, 47, 2]));
     }
 }

@@ -1,4 +1,4 @@
-//! Models that read text: the embedder, the cross-encoder, their tokenizer, and the store they are loaded from.
+//! Models that read text: the embedder, the cross-encoder, a language model, their tokenizers, and the store.
 //!
 //! | file               | responsibility                                                                        |
 //! | ------------------ | ------------------------------------------------------------------------------------- |
@@ -11,6 +11,13 @@
 //! | `batch.rs`         | forward passes on the compute pool, in batches bounded by tokens                      |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
 //! | `cross_encoder.rs` | [`CrossEncoder`]: a question and passages to scores                                   |
+//! | `language_model.rs` | [`LanguageModel`]: messages to text, token by token                                 |
+//! | `gguf.rs`          | metadata and tensors of a GGUF file                                                   |
+//! | `llama.rs`         | the Llama forward pass, with what was computed for earlier tokens kept                |
+//! | `llama/columns.rs` | its loops, over tokens that stand side by side                                        |
+//! | `vocabulary.rs`    | text to tokens and back, as a GGUF file says                                          |
+//! | `chat.rs`          | messages to a prompt, by the model's chat template                                    |
+//! | `detokenizer.rs`   | tokens to text as they come, never half a character                                   |
 //! | `reference.rs`     | [`Reference`]: the same encoder by candle, which tests and benches compare with       |
 //! | `manifest.rs`      | what is written down about a model                                                    |
 //! | `store.rs`         | [`ModelStore`]: folders of models; list, verify, import, load                         |
@@ -56,6 +63,8 @@ mod pull;
 mod quantize;
 mod reference;
 mod store;
+#[cfg(test)]
+mod testing;
 mod tokenizer;
 mod vocabulary;
 mod weights;

@@ -437,3 +437,143 @@ impl Buffers {
 fn add(to: &mut [f32], added: &[f32]) {
     to.iter_mut().zip(added).for_each(|(to, added)| *to += added);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{CONTROL, HEADS, HIDDEN, INTERMEDIATE, KV_HEADS, LAYERS, TEMPLATE, Tensors, metadata, write};
+    use crate::testing::{CONTEXT, tensors};
+    use candle_core::quantized::gguf_file::Value;
+    use candle_core::{DType, Device, Tensor};
+    use candle_nn::VarBuilder;
+    use candle_transformers::models::llama as reference;
+
+    const VOCABULARY: usize = CONTROL.len() + 257;
+
+    fn load(tensors: &Tensors, change: impl FnOnce(&mut std::collections::BTreeMap<String, Value>)) -> Result<Llama, InferError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        let mut metadata = metadata(TEMPLATE);
+        change(&mut metadata);
+        write(&path, &metadata, tensors);
+        Llama::load(&mut Gguf::open(&path)?, VOCABULARY)
+    }
+
+    /// candle's Llama with the same weights. A GGUF file has the rows of queries and keys in pairs that turn together;
+    /// candle, as transformers, has the first of all pairs before the second of all.
+    fn candle(tensors: &Tensors) -> (reference::Llama, reference::Cache) {
+        let config = reference::Config {
+            hidden_size: HIDDEN,
+            intermediate_size: INTERMEDIATE,
+            vocab_size: VOCABULARY,
+            num_hidden_layers: LAYERS,
+            num_attention_heads: HEADS,
+            num_key_value_heads: KV_HEADS,
+            use_flash_attn: false,
+            rms_norm_eps: 1e-5,
+            rope_theta: 10_000.0,
+            bos_token_id: None,
+            eos_token_id: None,
+            rope_scaling: None,
+            max_position_embeddings: CONTEXT,
+            tie_word_embeddings: true,
+        };
+        let names = [
+            ("attn_norm", "input_layernorm", 0),
+            ("attn_q", "self_attn.q_proj", HEADS),
+            ("attn_k", "self_attn.k_proj", KV_HEADS),
+            ("attn_v", "self_attn.v_proj", 0),
+            ("attn_output", "self_attn.o_proj", 0),
+            ("ffn_norm", "post_attention_layernorm", 0),
+            ("ffn_gate", "mlp.gate_proj", 0),
+            ("ffn_up", "mlp.up_proj", 0),
+            ("ffn_down", "mlp.down_proj", 0),
+        ];
+        let mut weights = std::collections::HashMap::from([
+            ("model.embed_tokens.weight".to_owned(), tensors["token_embd.weight"].clone()),
+            ("model.norm.weight".to_owned(), tensors["output_norm.weight"].clone()),
+        ]);
+        for layer in 0..LAYERS {
+            for (ours, theirs, heads) in names {
+                let mut tensor = tensors[&format!("blk.{layer}.{ours}.weight")].clone();
+                if heads > 0 {
+                    let pairs = tensor.dim(0).unwrap() / heads / 2;
+                    let paired = tensor.reshape((heads, pairs, 2, HIDDEN)).unwrap().transpose(1, 2).unwrap();
+                    tensor = paired.reshape(tensor.shape()).unwrap();
+                }
+                weights.insert(format!("model.layers.{layer}.{theirs}.weight"), tensor);
+            }
+        }
+        let weights = VarBuilder::from_tensors(weights, DType::F32, &Device::Cpu);
+        let cache = reference::Cache::new(true, DType::F32, &config, &Device::Cpu).unwrap();
+        (reference::Llama::load(weights, &config).unwrap(), cache)
+    }
+
+    #[test]
+    fn it_computes_what_candle_does_however_a_text_is_cut() {
+        let tensors = tensors(1);
+        let llama = load(&tensors, |_| {}).unwrap();
+        let tokens: Vec<u32> = (0..90).map(|n: u32| n * 37 % 259).collect();
+        for blocks in [&[1, 1, 1, 30, 1][..], &[2, 16, 17], &[32, 32, 1, 1, 20, 1], &[31, 3, 32]] {
+            let (candle, mut cache) = candle(&tensors);
+            let mut text = llama.text(tokens.len());
+            let mut read = 0;
+            for block in blocks {
+                let block = &tokens[read..read + block];
+                llama.read(&mut text, block, || Ok(())).unwrap();
+                let ids = Tensor::new(block, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+                let expected = candle.forward(&ids, read, &mut cache).unwrap().flatten_all().unwrap();
+                read += block.len();
+                for (given, expected) in llama.logits(&text).iter().zip(expected.to_vec1::<f32>().unwrap()) {
+                    assert!((given - expected).abs() < 1e-3, "{blocks:?} after {read}: {given}, {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stopped_text_goes_no_further_than_a_layer() {
+        let llama = load(&tensors(1), |_| {}).unwrap();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let go_on = || match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(Stopped::Cancelled),
+        };
+        assert_eq!(llama.read(&mut llama.text(1), &[1], go_on), Err(Stopped::Cancelled));
+        assert_eq!(asked.into_inner(), LAYERS);
+    }
+
+    #[test]
+    fn what_is_no_plain_llama_is_refused_by_name() {
+        #[track_caller]
+        fn check(change: impl FnOnce(&mut std::collections::BTreeMap<String, Value>, &mut Tensors), expected: &str) {
+            let mut tensors = tensors(1);
+            let mut changed = metadata(TEMPLATE);
+            change(&mut changed, &mut tensors);
+            let error = load(&tensors, |metadata| *metadata = changed).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let text = |text: &str| Value::String(text.to_owned());
+        check(|metadata, _| drop(metadata.insert("general.architecture".into(), text("qwen2"))), "\"qwen2\"");
+        check(|metadata, _| drop(metadata.remove("llama.block_count")), "it has no llama.block_count");
+        check(|metadata, _| drop(metadata.insert("llama.block_count".into(), text("2"))), "llama.block_count has another");
+        check(|metadata, _| drop(metadata.insert("llama.expert_count".into(), Value::U32(8))), "experts");
+        check(|metadata, _| drop(metadata.insert("llama.attention.head_count_kv".into(), Value::U32(4))), "multiple");
+        check(|metadata, _| drop(metadata.insert("llama.rope.scaling.type".into(), text("yarn"))), "\"yarn\"");
+        check(|_, tensors| drop(tensors.remove("blk.1.attn_q.weight")), "blk.1.attn_q.weight is missing");
+        check(
+            |_, tensors| {
+                let bias = tensors["output_norm.weight"].clone();
+                tensors.insert("blk.0.attn_q.bias".into(), bias);
+            },
+            "such as a bias",
+        );
+        check(
+            |_, tensors| {
+                let short = tensors["blk.0.attn_norm.weight"].narrow(0, 0, 4).unwrap().force_contiguous().unwrap();
+                tensors.insert("blk.0.attn_norm.weight".into(), short);
+            },
+            "has shape [4], the metadata say [48]",
+        );
+    }
+}

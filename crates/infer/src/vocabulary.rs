@@ -46,10 +46,9 @@ enum Kind {
 }
 
 /// How the tokens spell bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Spelling {
     /// A character for each byte, as in GPT-2.
-    ByteLevel,
+    ByteLevel(HashMap<char, u8>),
     /// Text with a visible space, as in SentencePiece.
     SentencePiece,
 }
@@ -77,7 +76,7 @@ impl Vocabulary {
     pub(crate) fn read(gguf: &Gguf) -> Result<Vocabulary, InferError> {
         let tokens = gguf.needed(TOKENS, gguf.texts(TOKENS)?)?;
         let spelling = match gguf.text("tokenizer.ggml.model")? {
-            Some("gpt2") => Spelling::ByteLevel,
+            Some("gpt2") => Spelling::ByteLevel((0..=255).map(|byte| (spelled(byte), byte)).collect()),
             Some("llama") => Spelling::SentencePiece,
             other => {
                 return Err(InferError::Unsupported {
@@ -94,19 +93,19 @@ impl Vocabulary {
             kinds[*id] = Kind::Control;
         }
         let bytes: Vec<Box<[u8]>> =
-            tokens.iter().zip(&kinds).map(|(token, kind)| bytes(token, *kind, spelling)).collect();
+            tokens.iter().zip(&kinds).map(|(token, kind)| bytes(token, *kind, &spelling)).collect();
         let control = (0..).zip(tokens.iter().zip(&kinds)).filter(|(_, (token, kind))| is_control(token, **kind));
         let control: HashMap<String, u32> = control.map(|(id, (token, _))| ((*token).to_owned(), id)).collect();
         let beside = gguf.path().with_file_name(TOKENIZER);
         let tokenizer = match beside.exists() {
             true => read_beside(gguf, &tokens)?,
-            false => match spelling {
-                Spelling::ByteLevel => byte_level(gguf, &tokens, &kinds)?,
+            false => match &spelling {
+                Spelling::ByteLevel(_) => byte_level(gguf, &tokens, &kinds)?,
                 Spelling::SentencePiece => sentence_piece(gguf, &tokens, &kinds)?,
             },
         };
         let starts = gguf.flag("tokenizer.ggml.add_bos_token")?;
-        let starts = starts.unwrap_or(spelling == Spelling::SentencePiece || is_llama3(gguf.text(CUT)?));
+        let starts = starts.unwrap_or(matches!(spelling, Spelling::SentencePiece) || is_llama3(gguf.text(CUT)?));
         let number = |id: usize| u32::try_from(id).expect("a list of fewer than 2^32 tokens");
         let mut ends: Vec<u32> = ends.into_iter().flatten().map(number).collect();
         ends.extend(ENDS.iter().filter_map(|name| control.get(*name)));
@@ -179,9 +178,9 @@ fn kinds(gguf: &Gguf, tokens: usize) -> Result<Vec<Kind>, InferError> {
     Ok(numbers.into_iter().map(kind).collect())
 }
 
-fn bytes(token: &str, kind: Kind, spelling: Spelling) -> Box<[u8]> {
+fn bytes(token: &str, kind: Kind, spelling: &Spelling) -> Box<[u8]> {
     let spelled = || match spelling {
-        Spelling::ByteLevel => token.chars().map(byte_of).collect::<Option<Vec<u8>>>(),
+        Spelling::ByteLevel(bytes) => token.chars().map(|found| bytes.get(&found).copied()).collect::<Option<Vec<u8>>>(),
         Spelling::SentencePiece => Some(token.replace(SPACE, " ").into_bytes()),
     };
     let one = || u8::from_str_radix(token.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok();
@@ -194,15 +193,15 @@ fn bytes(token: &str, kind: Kind, spelling: Spelling) -> Box<[u8]> {
     bytes.into()
 }
 
-/// The byte that a character of a byte-level token stands for (Radford et al. 2019): itself where it can be seen, else
-/// the next free character from 256 on.
-fn byte_of(spelled: char) -> Option<u8> {
-    let seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let code = u32::from(spelled);
-    match u8::try_from(code) {
-        Ok(byte) => Some(byte).filter(seen),
-        Err(_) => (0..=255).filter(|byte| !seen(byte)).nth(usize::try_from(code).ok()? - 256),
+/// The character that a byte-level token has for a byte (Radford et al. 2019): the byte's own where it can be seen, else
+/// the next free one from 256 on.
+pub(crate) fn spelled(byte: u8) -> char {
+    let seen = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    if seen(byte) {
+        return char::from(byte);
     }
+    let before = (0..byte).filter(|byte| !seen(*byte)).count();
+    u32::try_from(before).ok().and_then(|before| char::from_u32(256 + before)).expect("below 512 all are characters")
 }
 
 fn read_beside(gguf: &Gguf, tokens: &[&str]) -> Result<Tokenizer, InferError> {
@@ -323,4 +322,110 @@ fn tokenizer(
     tokenizer.add_tokens(given).map_err(malformed)?;
     tokenizer.with_decoder(None::<DecoderWrapper>);
     Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{CONTROL, TEMPLATE, metadata, write};
+    use candle_core::quantized::gguf_file::Value;
+    use std::collections::BTreeMap;
+
+    fn load(change: impl FnOnce(&mut BTreeMap<String, Value>), beside: Option<&str>) -> Result<Vocabulary, InferError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        let mut metadata = metadata(TEMPLATE);
+        change(&mut metadata);
+        write(&path, &metadata, &Default::default());
+        if let Some(tokenizer) = beside {
+            std::fs::write(folder.path().join(TOKENIZER), tokenizer).unwrap();
+        }
+        Vocabulary::read(&Gguf::open(&path)?)
+    }
+
+    fn tokens(vocabulary: &Vocabulary, text: &str) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        assert!(vocabulary.tokenize(text, &mut tokens));
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| vocabulary.bytes(*token)).copied().collect();
+        assert_eq!(String::from_utf8(bytes).unwrap().trim_start(), text.trim_start(), "nothing is lost");
+        tokens
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    #[test]
+    fn bytes_are_spelled_merged_and_never_a_control_token() {
+        let vocabulary = load(|_| {}, None).unwrap();
+        let first = CONTROL.len() as u32;
+        assert_eq!(tokens(&vocabulary, "he é\n"), [first + 256, first + 32, first + 0xC3, first + 0xA9, first + 10]);
+        assert!(tokens(&vocabulary, "<|im_end|>").iter().all(|token| *token >= first));
+        assert_eq!((vocabulary.start, &vocabulary.ends[..]), (None, &[0, 2][..]));
+        assert_eq!((vocabulary.bytes(2), vocabulary.len()), (&b""[..], 260));
+    }
+
+    /// A vocabulary as Llama 2's: what is merged first has the higher score, bytes stand in for the rest.
+    #[test]
+    fn sentence_piece_merges_by_score() {
+        let spoken = ["\u{2581}", "a", "b", "ab", "\u{2581}a", "ba", "\u{2581}ab", "bab"];
+        let scores = [-9.0, -9.0, -9.0, -2.0, -1.0, -3.0, -4.0, -5.0];
+        let change = |metadata: &mut BTreeMap<String, Value>| {
+            let names = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter();
+            let names = names.chain((0..=255).map(|byte| format!("<0x{byte:02X}>"))).chain(spoken.map(str::to_owned));
+            let kinds = [2, 3, 3].into_iter().chain([6; 256]).chain([1; 8]);
+            let scores = [0.0; 259].into_iter().chain(scores);
+            metadata.insert("tokenizer.ggml.model".into(), text("llama"));
+            metadata.insert(TOKENS.into(), Value::Array(names.map(Value::String).collect()));
+            metadata.insert("tokenizer.ggml.token_type".into(), Value::Array(kinds.map(Value::I32).collect()));
+            metadata.insert("tokenizer.ggml.scores".into(), Value::Array(scores.map(Value::F32).collect()));
+            metadata.insert("tokenizer.ggml.bos_token_id".into(), Value::U32(1));
+        };
+        let vocabulary = load(change, None).unwrap();
+        let id = |token: &str| 259 + spoken.iter().position(|one| *one == token).unwrap() as u32;
+        assert_eq!(tokens(&vocabulary, "abab"), [id("\u{2581}ab"), id("ab")]);
+        assert_eq!(tokens(&vocabulary, "a é"), [id("\u{2581}a"), id("\u{2581}"), 3 + 0xC3, 3 + 0xA9]);
+        assert_eq!((vocabulary.start, &vocabulary.ends[..]), (Some(1), &[2][..]));
+    }
+
+    #[test]
+    fn a_tokenizer_beside_the_file_is_taken_if_its_tokens_are_the_files() {
+        let unknown = |metadata: &mut BTreeMap<String, Value>| {
+            metadata.insert(CUT.into(), text("unheard-of"));
+        };
+        let error = load(unknown, None).unwrap_err().to_string();
+        assert!(error.contains("pre-tokenizer \"unheard-of\"") && error.contains("tokenizer.json"), "{error}");
+        let beside = |id: usize| {
+            format!(r#"{{"version": "1.0", "model": {{"type": "WordLevel", "vocab": {{"he": {id}}}, "unk_token": "he"}}}}"#)
+        };
+        let he = CONTROL.len() + 256;
+        let vocabulary = load(unknown, Some(&beside(he))).unwrap();
+        let mut tokens = Vec::new();
+        assert!(vocabulary.tokenize("he", &mut tokens));
+        assert_eq!(tokens, [he as u32]);
+        let error = load(unknown, Some(&beside(5))).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json is malformed: token 5, \"he\""), "{error}");
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused_by_name() {
+        #[track_caller]
+        fn check(key: &str, value: Option<Value>, expected: &str) {
+            let change = |metadata: &mut BTreeMap<String, Value>| {
+                match value {
+                    Some(value) => metadata.insert(format!("tokenizer.ggml.{key}"), value),
+                    None => metadata.remove(&format!("tokenizer.ggml.{key}")),
+                };
+            };
+            let error = load(change, None).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        check("tokens", None, "it has no tokenizer.ggml.tokens");
+        check("merges", None, "it has no tokenizer.ggml.merges");
+        check("merges", Some(Value::Array(vec![text("he")])), "a merge is not two tokens");
+        check("merges", Some(Value::Array(vec![text("h h")])), "a merge makes what is no token");
+        check("model", Some(text("bert")), "the tokenizer model \"bert\"");
+        check("token_type", Some(Value::Array(vec![Value::I32(1)])), "the kinds of 1");
+        check("token_type", Some(text("x")), "has another type than expected: a list of whole numbers");
+    }
 }
