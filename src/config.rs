@@ -1,13 +1,15 @@
 //! Configuration: one file, one struct, the defaults written once.
 //!
-//! | file          | responsibility                                                            |
-//! | ------------- | ------------------------------------------------------------------------- |
-//! | `settings.rs` | every setting: key, variable, default, unit, range, reason                |
-//! | `values.rs`   | which value holds: flag, then environment, then file, then default        |
+//! | file            | responsibility                                                            |
+//! | --------------- | ------------------------------------------------------------------------- |
+//! | `settings.rs`   | every setting: key, variable, default, unit, range, reason                |
+//! | `values.rs`     | which value holds: flag, then environment, then file, then default        |
+//! | `generators.rs` | the `[[generator]]` tables: a language model elsewhere or here            |
 //!
 //! An unknown key, in the file or as a flag, is an error with the nearest name. An unknown `IBID_` variable is not: where
 //! a cluster runs a service called `ibid`, it sets such variables itself.
 
+mod generators;
 mod settings;
 mod values;
 
@@ -118,17 +120,38 @@ pub struct Answer {
     pub sources_bytes_max: usize,
 }
 
-/// A language model behind OpenAI's protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A language model.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Generator {
     /// The name that requests give.
     pub name: String,
-    /// The address before `/chat/completions`.
-    pub base_url: String,
-    /// What the provider calls the model.
-    pub model: String,
-    /// The provider's key; `None` where it wants none.
-    pub api_key: Option<Secret>,
+    /// Where it runs.
+    pub runs: Runs,
+}
+
+/// Where a language model runs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Runs {
+    /// Elsewhere, behind OpenAI's protocol.
+    There {
+        /// The address before `/chat/completions`.
+        base_url: String,
+        /// What the provider calls the model.
+        model: String,
+        /// The provider's key; `None` where it wants none.
+        api_key: Option<Secret>,
+    },
+    /// In this process.
+    Here {
+        /// A GGUF file of the Llama architecture.
+        gguf: PathBuf,
+        /// Where its randomness starts.
+        seed: u64,
+        /// How freely it chooses words, 0 for the most likely; `None`: as the request says.
+        temperature: Option<f32>,
+        /// The share of probability that it chooses from.
+        top_p: f32,
+    },
 }
 
 /// Why a configuration was refused.

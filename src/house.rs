@@ -9,11 +9,11 @@ use ibid_answer::{Extractive, ExtractiveConfig};
 use ibid_core::{CollectionName, Generate, ModelId, Rerank, TenantId};
 use ibid_engine::{Engine, EngineError, Invalid, Models, Opened, Partition, Views};
 use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
-use ibid_infer::{InferError, ModelStore};
+use ibid_infer::{InferError, LanguageModel, LanguageModelConfig, ModelStore};
 use ibid_retrieve::Retriever;
 use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, SystemRandom};
 
-use crate::config::{Config, Generator};
+use crate::config::{Config, Generator, Runs};
 use crate::grpc::upload::Room;
 use crate::wire::search::Defaults;
 
@@ -51,6 +51,15 @@ pub enum HouseError {
     Model {
         /// Which one.
         what: &'static str,
+        /// Why.
+        #[source]
+        source: InferError,
+    },
+    /// A generator's model cannot be loaded.
+    #[error("load the model of generator {name:?}")]
+    Generator {
+        /// The generator.
+        name: String,
         /// Why.
         #[source]
         source: InferError,
@@ -105,7 +114,7 @@ impl Parts {
             .load_reranker(&config.models.reranker, &pool, batch_tokens_max)
             .map_err(|source| HouseError::Model { what: "reranker", source })?;
         let reranker: Arc<dyn Rerank> = Arc::new(reranker);
-        let generate = gateway(&config.generators, Arc::clone(&reranker))?;
+        let generate = gateway(&config.generators, Arc::clone(&reranker), &pool)?;
         Ok(Parts {
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::new()),
@@ -138,10 +147,16 @@ pub fn model_roots(config: &Config) -> Vec<PathBuf> {
     config.models.roots.iter().cloned().chain([config.data_dir.join("models")]).chain(beside).chain([built]).collect()
 }
 
-fn gateway(generators: &[Generator], reranker: Arc<dyn Rerank>) -> Result<Gateway, GatewayError> {
-    let provider = |generator: &Generator| {
-        let Generator { name, base_url, model, api_key } = generator.clone();
-        Route::OpenAi(OpenAiConfig {
+fn gateway(generators: &[Generator], reranker: Arc<dyn Rerank>, pool: &Pool) -> Result<Gateway, HouseError> {
+    let mut routes = generators.iter().map(|one| route(one, pool)).collect::<Result<Vec<Route>, HouseError>>()?;
+    routes.push(Route::Local(Extractive::NAME.to_owned(), Arc::new(Extractive::new(reranker, EXTRACTIVE))));
+    Ok(Gateway::new(routes)?)
+}
+
+fn route(generator: &Generator, pool: &Pool) -> Result<Route, HouseError> {
+    let Generator { name, runs } = generator.clone();
+    match runs {
+        Runs::There { base_url, model, api_key } => Ok(Route::OpenAi(OpenAiConfig {
             name,
             base_url,
             model,
@@ -150,10 +165,14 @@ fn gateway(generators: &[Generator], reranker: Arc<dyn Rerank>) -> Result<Gatewa
             first_token_timeout: FIRST_TOKEN_TIMEOUT,
             between_tokens_timeout: BETWEEN_TOKENS_TIMEOUT,
             total_timeout: ANSWER_TIMEOUT,
-        })
-    };
-    let extractive = Route::Local(Extractive::NAME.to_owned(), Arc::new(Extractive::new(reranker, EXTRACTIVE)));
-    Gateway::new(generators.iter().map(provider).chain([extractive]).collect())
+        })),
+        Runs::Here { gguf, seed, temperature, top_p } => {
+            let config = LanguageModelConfig { name: name.clone(), path: gguf, seed, temperature, top_p };
+            let model = LanguageModel::load(config, pool)
+                .map_err(|source| HouseError::Generator { name: name.clone(), source })?;
+            Ok(Route::Local(name, Arc::new(model)))
+        }
+    }
 }
 
 /// Everything that serves requests.

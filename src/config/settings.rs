@@ -13,8 +13,9 @@ pub struct Setting {
     pub about: &'static str,
 }
 
-/// All settings but the `[[generator]]` tables, which only a file has: each with `name`, `base_url`, `model` and, where
-/// the provider wants a key, `api_key_env`, the variable that holds it.
+/// All settings but the `[[generator]]` tables, which only a file has. Each has a `name` and either `base_url`, `model`
+/// and, where the provider wants a key, `api_key_env`, the variable that holds it; or `gguf`, the model's file, and, where
+/// it shall not always choose the likeliest word, `temperature` (0 to 2), `top_p` (above 0 to 1; 1) and `seed` (0).
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "data_dir",

@@ -86,9 +86,26 @@ fn plain_text_stays_on_this_machine() {
 #[test]
 fn a_generator_takes_its_key_from_the_variable_it_names() {
     let file = "[[generator]]\nname = 'a'\nbase_url = 'http://localhost:1'\nmodel = 'm'\napi_key_env = 'SECRET'";
-    assert_eq!(from(file, &[("SECRET", "s")], &[]).unwrap().generators[0].api_key, Some(Secret::new("s".to_owned())));
+    let generators = from(file, &[("SECRET", "s")], &[]).unwrap().generators;
+    let Runs::There { api_key, .. } = &generators[0].runs else { panic!("{generators:?}") };
+    assert_eq!(*api_key, Some(Secret::new("s".to_owned())));
     refused(file, "generator[0].api_key_env names the variable SECRET, which is not set");
     refused("[[generator]]\nname = 'a'\nmodel = 'm'", "generator[0].base_url is missing");
+}
+
+#[test]
+fn a_generator_runs_here_or_elsewhere() {
+    let here = |rest: &str| format!("[[generator]]\nname = 'a'\ngguf = '~/m.gguf'\n{rest}");
+    let generators = from(&here("temperature = 1\nseed = 7"), &[("HOME", "/h")], &[]).unwrap().generators;
+    let runs = Runs::Here { gguf: PathBuf::from("/h/m.gguf"), seed: 7, temperature: Some(1.0), top_p: 1.0 };
+    assert_eq!(generators, [Generator { name: "a".to_owned(), runs }]);
+    refused(&here("base_url = 'b'"), "generator[0].base_url goes without gguf");
+    refused("[[generator]]\nname = 'a'\nbase_url = 'b'\nmodel = 'm'\nseed = 1", "generator[0].seed goes without gguf");
+    refused(&here("seed = -1"), "generator[0].seed is -1, expected a whole number from 0");
+    refused(&here("top_p = 0"), "generator[0].top_p is 0, expected a number above 0 to 1");
+    refused(&here("temperature = 'hot'"), "generator[0].temperature");
+    refused(&here("sede = 1"), "did you mean \"seed\"?");
+    refused("[[generator]]\nname = 'a'\ngguf = 1", "generator[0].gguf is missing or no text");
 }
 
 #[test]

@@ -5,13 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ibid_core::ModelId;
-use ibid_gateway::Secret;
 use toml::{Table, Value};
 
-use super::{ConfigError, Generator, Origin, SETTINGS, expand};
+use super::{ConfigError, Generator, Origin, SETTINGS, expand, generators};
 
 const GENERATORS: &str = "generator";
-const GENERATOR_FIELDS: [&str; 4] = ["name", "base_url", "model", "api_key_env"];
 
 /// A setting's value and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,9 +127,19 @@ impl Values {
             key: format!("{GENERATORS}[{ordinal}]"),
             value: generator.get("name").map(Value::to_string).unwrap_or_default(),
             origin: self.generators_origin.clone(),
-            about: "a language model behind OpenAI's protocol; the first one is the default",
+            about: generators::about(generator),
         };
         SETTINGS.iter().map(setting).chain(self.generators.iter().enumerate().map(generator)).collect()
+    }
+
+    /// The key of a generator's table that there is not.
+    pub(super) fn unknown<'a>(&self, key: &str, name: &str, known: impl Iterator<Item = &'a str>) -> ConfigError {
+        let (origin, key) = (self.generators_origin.clone(), format!("{key}.{name}"));
+        ConfigError::UnknownKey { origin, key, nearest: nearest(name, known) }
+    }
+
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
     pub(super) fn refuse(&self, key: &str, problem: impl Into<String>) -> ConfigError {
@@ -195,39 +203,8 @@ impl Values {
     }
 
     pub(super) fn generators(&self, environment: &BTreeMap<String, String>) -> Result<Vec<Generator>, ConfigError> {
-        let generator = |(ordinal, value)| self.generator(&format!("{GENERATORS}[{ordinal}]"), value, environment);
+        let generator = |(ordinal, value)| generators::read(self, format!("{GENERATORS}[{ordinal}]"), value, environment);
         self.generators.iter().enumerate().map(generator).collect()
-    }
-
-    fn generator(
-        &self,
-        key: &str,
-        value: &Value,
-        environment: &BTreeMap<String, String>,
-    ) -> Result<Generator, ConfigError> {
-        let table = value.as_table().ok_or_else(|| self.refuse(key, "is no table, expected [[generator]]"))?;
-        if let Some(unknown) = table.keys().find(|name| !GENERATOR_FIELDS.contains(&name.as_str())) {
-            let nearest = nearest(unknown, GENERATOR_FIELDS.into_iter());
-            let (origin, key) = (self.generators_origin.clone(), format!("{key}.{unknown}"));
-            return Err(ConfigError::UnknownKey { origin, key, nearest });
-        }
-        let optional = |name: &str| table.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let text = |name: &str| {
-            let text = optional(name);
-            let missing = || self.refuse(&format!("{key}.{name}"), "is missing or no text");
-            if text.is_empty() { Err(missing()) } else { Ok(text) }
-        };
-        let variable = optional("api_key_env");
-        let api_key = match variable.as_str() {
-            "" => None,
-            variable => {
-                let problem = format!("names the variable {variable}, which is not set");
-                let found = environment.get(variable);
-                let found = found.ok_or_else(|| self.refuse(&format!("{key}.api_key_env"), problem))?;
-                Some(Secret::new(found.clone()))
-            }
-        };
-        Ok(Generator { name: text("name")?, base_url: text("base_url")?, model: text("model")?, api_key })
     }
 }
 

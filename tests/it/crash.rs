@@ -39,15 +39,15 @@ fn serve(data_dir: &Path) -> Command {
 }
 
 /// `ibid serve` as a process of its own. Dropping it kills it.
-struct Program {
-    process: Child,
-    address: SocketAddr,
+pub(crate) struct Program {
+    pub(crate) process: Child,
+    pub(crate) address: SocketAddr,
     log: PathBuf,
 }
 
 impl Program {
     /// Returns once it listens.
-    fn start(data_dir: &Path, log: PathBuf) -> Program {
+    pub(crate) fn start(data_dir: &Path, log: PathBuf) -> Program {
         let stderr = File::create(&log).unwrap();
         let mut process = serve(data_dir).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
@@ -58,7 +58,7 @@ impl Program {
     }
 
     /// Kills it with SIGKILL and waits for its end.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let log = fs::read_to_string(&self.log).unwrap();

@@ -11,6 +11,7 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
+//! | `language_model.rs`  | answers by a model in the server's own process: streamed, cut off |
 //! | `client.rs`          | the example client in Python                                   |
 //! | `harness.rs`         | the server and its clients                                     |
 
@@ -21,6 +22,7 @@ mod documents;
 #[path = "../../crates/gateway/tests/fake_openai.rs"]
 mod fake_openai;
 mod harness;
+mod language_model;
 mod noninterference;
 mod refusals;
 mod rights;

@@ -1,4 +1,4 @@
-//! Public name to generator.
+//! Public name to generator, in this process or at a provider.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use ibid_runtime::Ctx;
 
 use crate::OpenAiConfig;
 use crate::openai::OpenAi;
+use crate::pace::unless_stopped;
 
 /// Why a gateway was not built. Each is repaired in the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +120,7 @@ impl Generate for Gateway {
                 Generator::Local(generate) => {
                     // The public name is ours; behind the door it is asked for what it is.
                     request.generator.clear();
-                    generate.generate(ctx, request).await
+                    unless_stopped(ctx, generate.generate(ctx, request)).await?
                 }
                 Generator::OpenAi(provider) => provider.generate(ctx, &request).await,
             }

@@ -10,6 +10,21 @@ use ibid_runtime::Ctx;
 /// A stop flag has nobody to wake, so a wait looks at it this often.
 const STOP_TICK: Duration = Duration::from_millis(50);
 
+/// Waits for `future` as long as somebody waits for it.
+///
+/// # Errors
+/// [`ModelError::Stopped`] when the caller has left (noticed within 50 ms) or its deadline has passed.
+pub(crate) async fn unless_stopped<T>(ctx: &Ctx, future: impl Future<Output = T>) -> Result<T, ModelError> {
+    let mut future = pin!(future);
+    loop {
+        ctx.check()?;
+        let left = ctx.left().unwrap_or(Duration::MAX).min(STOP_TICK);
+        if let Ok(done) = tokio::time::timeout(left, &mut future).await {
+            return Ok(done);
+        }
+    }
+}
+
 /// The limits of one call, each counted from where its name says.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {

@@ -143,7 +143,7 @@ fn erf(x: f32) -> f32 {
 
 /// `e^x` for x up to 88, as the Cephes library does it: `2^n * P(x - n ln 2)`; relative error below 3e-7; below -87 it stays at 2e-38.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Added and taken away again, it leaves the nearest integer: there is no room for a fraction at this size.
     const ROUND: f32 = 12_582_912.0;
     let x = larger(x, -87.0);

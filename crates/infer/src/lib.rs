@@ -1,4 +1,4 @@
-//! Models that read text: the embedder, the cross-encoder, their tokenizer, and the store they are loaded from.
+//! Models that read text: the embedder, the cross-encoder, a language model, their tokenizers, and the store.
 //!
 //! | file               | responsibility                                                                        |
 //! | ------------------ | ------------------------------------------------------------------------------------- |
@@ -16,6 +16,13 @@
 //! | `head.rs`          | from a pair's hidden states to its logit                                              |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
 //! | `cross_encoder.rs` | [`CrossEncoder`]: a question and passages to scores                                   |
+//! | `language_model.rs` | [`LanguageModel`]: messages to text, token by token                                 |
+//! | `gguf.rs`          | metadata and tensors of a GGUF file                                                   |
+//! | `llama.rs`         | the Llama forward pass, with what was computed for earlier tokens kept                |
+//! | `llama/columns.rs` | its loops, over tokens that stand side by side                                        |
+//! | `vocabulary.rs`    | text to tokens and back, as a GGUF file says                                          |
+//! | `chat.rs`          | messages to a prompt, by the model's chat template                                    |
+//! | `detokenizer.rs`   | tokens to text as they come, never half a character                                   |
 //! | `manifest.rs`      | what is written down about a model                                                    |
 //! | `store.rs`         | [`ModelStore`]: folders of models; list, verify, import, load                         |
 //! | `pull.rs`          | download from a model hub: resumed, verified, atomic                                  |
@@ -43,22 +50,30 @@
 #![deny(unsafe_code)]
 
 mod candle;
+mod chat;
 mod config;
 mod cross_encoder;
+mod detokenizer;
 mod device;
 mod embedder;
 mod encoder;
 mod error;
 mod forward;
+mod gguf;
 mod head;
 mod kernels;
+mod language_model;
+mod llama;
 mod manifest;
 mod product;
 mod pull;
 mod quantize;
 mod scheduler;
 mod store;
+#[cfg(test)]
+mod testing;
 mod tokenizer;
+mod vocabulary;
 mod weights;
 mod wordpiece;
 
@@ -68,6 +83,7 @@ pub use device::{Device, NoDevice};
 pub use embedder::Embedder;
 pub use encoder::Tokens;
 pub use error::InferError;
+pub use language_model::{LanguageModel, LanguageModelConfig};
 pub use manifest::{FullForm, ModelEntry, ModelKind, Pooling, Precision};
 pub use pull::{HUB, Progress, pull};
 pub use quantize::{Agreement, compare, quantize};
