@@ -120,50 +120,41 @@ def epochs(lists, lists_a_step, draw):
             yield [lists[i] for i in order[start:start + lists_a_step]]
 
 
-def train(student, stages, questions, passages, rate, lists_a_step=32, seed=7):
-    """Trains on each of `stages`, `(minutes, steps)`, in turn; `steps` yields lists of `(question, passages, logits)`.
+def train(student, lists, steps, tokens_max, questions, passages, rate, seed=7):
+    """Trains for so many `steps`, each on the next of `lists`: a list of `(question, passages, logits)`.
 
-    The learning rate follows the clock: up over the first 4 % of a stage, then down in a straight line. Another machine does
-    not repeat it bit for bit. `questions`, `passages`: token ids by index. Returns how many pairs each stage saw.
+    The learning rate rises over the first 4 % of the steps, then falls in a straight line. `questions`, `passages`: token ids by
+    index; a pair is cut to `tokens_max`.
     """
     draw = random.Random(seed)
-    torch.manual_seed(seed)
     matrices = [p for p in student.parameters() if p.dim() > 1]
-    rest = [p for p in student.parameters() if p.dim() <= 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
+    vectors = [p for p in student.parameters() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
                                   lr=rate, betas=(0.9, 0.98), fused=True)
     student.train()
-    seen = []
-    for stage, (minutes, steps) in enumerate(stages):
-        began, count, losses = time.monotonic(), 0, []
-        while (done := (time.monotonic() - began) / (60 * minutes)) < 1:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, done / 0.04) * (1.02 - done)
-            lists = next(steps)
-            tokens_max = draw.choice((96, 128, 128, 192, 256))  # cheap steps, and room for what long passages need
-            pairs = [pair(_worn(questions[q], draw), passages[p], tokens_max) for q, ps, _ in lists for p in ps]
-            order = np.argsort([len(ids) for ids, _ in pairs], kind="stable")
-            scores = torch.empty(0)
-            for part in np.array_split(order, PARTS):
-                ids, types, mask = padded([pairs[i] for i in part])
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    out = student(input_ids=ids, token_type_ids=types, attention_mask=mask).logits[:, 0]
-                scores = torch.cat([scores, out.float()])
-            back = torch.from_numpy(np.argsort(order))
-            target = torch.tensor(np.stack([t for _, _, t in lists]), dtype=torch.float32)
-            loss = distillation_loss(scores[back].view_as(target), target)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(float(loss.detach()))
-            count += len(pairs)
-            if len(losses) % 50 == 0:
-                rate_now = count / (time.monotonic() - began)
-                print(f"stage {stage} step {len(losses)} {100 * done:.0f} % loss {np.mean(losses[-50:]):.4f} {rate_now:.0f} pairs/s", flush=True)
-        seen.append(count)
+    losses, began = [], time.monotonic()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min((step + 1) / (0.04 * steps), 1.01 - step / steps)
+        batch = next(lists)
+        pairs = [pair(_worn(questions[q], draw), passages[p], tokens_max) for q, ps, _ in batch for p in ps]
+        order = np.argsort([len(ids) for ids, _ in pairs], kind="stable")
+        scores = []
+        for part in np.array_split(order, PARTS):
+            ids, types, mask = padded([pairs[i] for i in part])
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                scores.append(student(input_ids=ids, token_type_ids=types, attention_mask=mask).logits[:, 0].float())
+        target = torch.from_numpy(np.stack([logits for *_, logits in batch]))
+        loss = distillation_loss(torch.cat(scores)[torch.from_numpy(np.argsort(order))].view_as(target), target)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        if (step + 1) % 100 == 0:
+            speed = (step + 1) * len(pairs) / (time.monotonic() - began)
+            print(f"student: step {step + 1} of {steps}, loss {np.mean(losses[-100:]):.4f}, {speed:.0f} pairs/s", flush=True)
     student.eval()
-    return seen
 
 
 def _worn(question, draw):
