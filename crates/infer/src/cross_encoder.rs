@@ -106,8 +106,8 @@ impl Model {
 impl Head for Model {
     type Output = f32;
 
-    fn forward(&self, texts: &[Tokens], spread: Spread, between_layers: &(dyn Fn() + Sync)) -> Vec<f32> {
-        self.encoder.encode(texts, spread, between_layers, |states| self.read(states))
+    fn forward(&self, texts: &[Tokens], spread: Spread, make_way: &(dyn Fn() + Sync)) -> Vec<f32> {
+        self.encoder.encode(texts, spread, make_way, |states| self.read(states))
     }
 }
 
