@@ -119,7 +119,10 @@ pub(super) fn place(hit: &proto::Hit) -> String {
 
 /// The stages and their times, on one line.
 pub(super) fn timing_line(timings: &proto::Timings) -> String {
-    let stage = |stage: &proto::StageTiming| format!("{} {}", stage.stage, time(stage.took_us));
+    let stage = |stage: &proto::StageTiming| {
+        let count = if stage.count > 0 { format!(" ({})", stage.count) } else { String::new() };
+        format!("{} {}{count}", stage.stage, time(stage.took_us))
+    };
     let stages: Vec<String> = timings.stages.iter().map(stage).collect();
     format!("{} in all: {}", time(timings.total_us), stages.join(", "))
 }

@@ -92,8 +92,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "models.batch_tokens_max",
         variable: "IBID_BATCH_TOKENS_MAX",
-        default: "2048",
-        about: "tokens of one forward pass, 64 to 1,048,576; a question waits at most for one pass of a document's",
+        default: "256",
+        about: "tokens a thread takes in one forward pass, 64 to 1,048,576; a question waits for a fraction of a document's pass",
     },
     Setting {
         key: "search.rerank_depth",

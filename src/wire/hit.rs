@@ -69,6 +69,7 @@ pub(crate) fn timings(ctx: &Ctx) -> pb::Timings {
         stage: stage.stage.to_owned(),
         start_us: us(stage.start),
         took_us: us(stage.took),
+        count: stage.count,
     });
     pb::Timings { stages: stages.collect(), total_us: us(ctx.elapsed()) }
 }

@@ -1,6 +1,6 @@
 //! A document's life.
 
-use ibid::proto::{DeleteDocumentRequest, ListDocumentsRequest, PutDocumentRequest, SearchRequest};
+use ibid::proto::{DeleteDocumentRequest, ListDocumentsRequest, PutDocumentRequest, SearchRequest, SearchResponse};
 use tonic::Code;
 
 use crate::harness::{TestServer, fields, header, reason};
@@ -55,6 +55,26 @@ async fn documents_and_keys_outlive_a_restart() {
     let server = server.restart().await;
     let client = server.default_tenant().await;
     assert_eq!(client.search("refunds").await.unwrap()[0].document_id, "refunds.md");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_told_how_long_it_queued_and_is_embedded_once() {
+    let server = TestServer::start().await;
+    let client = server.default_tenant().await;
+    client.put("refunds.md", REFUNDS).await.unwrap();
+    let question = SearchRequest { question: "When do I get my money back?".into(), ..Default::default() };
+    let search = || async { client.searches().search(question.clone()).await.unwrap().into_inner() };
+    let passes = |reply: &SearchResponse| {
+        let stages = &reply.timings.as_ref().unwrap().stages;
+        let of = |stage: &str| stages.iter().filter(|one| one.stage == stage).map(|one| one.count).collect::<Vec<_>>();
+        (of("infer.queue"), of("infer.forward"))
+    };
+    let (first, again) = (search().await, search().await);
+    // The question, then its one pair; asked again, the pair alone.
+    assert_eq!(passes(&first), (vec![1, 1], vec![1, 1]));
+    assert_eq!(passes(&again), (vec![1], vec![1]));
+    assert_eq!(SearchResponse { timings: None, ..first }, SearchResponse { timings: None, ..again });
     server.stop().await;
 }
 

@@ -13,6 +13,7 @@
 //! | `stages.rs`     | the threads that chunk, index and embed what is committed; `stages/cut.rs`, `embed.rs` |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
+//! | `questions.rs`  | the vectors of a partition's latest questions                                      |
 //! | `error.rs`      | what can go wrong                                                                  |
 //!
 //! Invariants: whatever reads or writes documents hangs off a [`Partition`], and a [`Partition`] comes from a
@@ -28,6 +29,7 @@ mod engine;
 mod error;
 mod intake;
 mod partition;
+mod questions;
 mod recover;
 mod snapshot;
 mod stages;

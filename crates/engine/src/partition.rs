@@ -20,6 +20,7 @@ use crate::config::EmbedModel;
 use crate::documents::{DocumentInfo, Documents, Entry, Stage, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
+use crate::questions::Questions;
 use crate::snapshot::{Scope, Snapshot, View};
 use crate::stages::{CutWork, EmbedWork};
 
@@ -79,6 +80,7 @@ pub(crate) struct State {
     pub(crate) to_embed: Mutex<VecDeque<EmbedWork>>,
     /// Idempotency keys of puts that are on their way into the ledger.
     pub(crate) on_their_way: Mutex<HashSet<[u8; 16]>>,
+    pub(crate) questions: Questions,
 }
 
 impl std::fmt::Debug for State {
@@ -130,6 +132,7 @@ impl State {
             to_cut: Mutex::default(),
             to_embed: Mutex::default(),
             on_their_way: Mutex::default(),
+            questions: Questions::default(),
         }
     }
 
@@ -164,6 +167,7 @@ impl State {
     pub(crate) fn end(&self) {
         let _changing = self.lock(&self.changing);
         self.gone.store(true, Ordering::Release);
+        self.questions.clear();
         self.announce();
     }
 

@@ -98,9 +98,9 @@ impl Head for Model {
         &self,
         texts: &[Tokens],
         spread: Spread,
-        between_layers: &(dyn Fn() + Sync),
+        make_way: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<f32>>, InferError> {
-        self.encoder.encode(texts, spread, between_layers, |states| self.read(states))
+        self.encoder.encode(texts, spread, make_way, |states| self.read(states))
     }
 }
 

@@ -106,7 +106,7 @@ impl Encoder {
 
     /// Takes each text through all layers and hands its hidden states, `[length, hidden]`, to `read`; returns what `read`
     /// gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on all. A text's states do not depend
-    /// on the texts beside it. Each thread calls `between_layers` after each layer.
+    /// on the texts beside it. Each thread calls `make_way` a few times a layer.
     ///
     /// # Panics
     /// If a text is empty, or has a token, position or type that the model has not: who makes [`Tokens`] sees to that.
@@ -114,7 +114,7 @@ impl Encoder {
         &self,
         texts: &[Tokens],
         spread: Spread,
-        between_layers: &(dyn Fn() + Sync),
+        make_way: &(dyn Fn() + Sync),
         read: impl Fn(&[f32]) -> T + Sync,
     ) -> Vec<T> {
         let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
@@ -124,7 +124,7 @@ impl Encoder {
         // One group's products are spread over the threads; of several, each has its thread.
         let within = if groups.len() == 1 { spread } else { Spread::Alone };
         let of_group = |group: Range<usize>| {
-            self.with_buffers(|buffers| self.group(&texts[group], within, buffers, between_layers, &read))
+            self.with_buffers(|buffers| self.group(&texts[group], within, buffers, make_way, &read))
         };
         match spread {
             Spread::Alone => groups.into_iter().flat_map(of_group).collect(),
@@ -145,7 +145,7 @@ impl Encoder {
         texts: &[Tokens],
         spread: Spread,
         buffers: &mut Buffers,
-        between_layers: &(dyn Fn() + Sync),
+        make_way: &(dyn Fn() + Sync),
         read: impl Fn(&[f32]) -> T,
     ) -> Vec<T> {
         let mut rows = Vec::with_capacity(texts.len());
@@ -168,12 +168,14 @@ impl Encoder {
             }
             layer.attention_out.add(context, stream, spread);
             layer.attention_norm.apply(stream, self.epsilon);
+            make_way();
             let up = sized(&mut buffers.up, tokens * layer.up.bias.len());
             layer.up.apply(stream, up, spread);
             gelu(up);
+            make_way();
             layer.down.add(up, stream, spread);
             layer.out_norm.apply(stream, self.epsilon);
-            between_layers();
+            make_way();
         }
         rows.iter().map(|rows| read(&stream[rows.start * self.hidden..rows.end * self.hidden])).collect()
     }

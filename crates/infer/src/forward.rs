@@ -34,7 +34,7 @@ impl Forward {
 
     /// Takes each text through all layers and hands its hidden states, `[length, hidden]`, to `read`; returns what `read`
     /// gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on
-    /// all. Between layers, where it can, it calls `between_layers`. A text's states do not depend on the texts beside it.
+    /// all. Every few milliseconds, where it can, it calls `make_way`. A text's states do not depend on the texts beside it.
     ///
     /// # Errors
     /// The device failed.
@@ -45,11 +45,11 @@ impl Forward {
         &self,
         texts: &[Tokens],
         spread: Spread,
-        between_layers: &(dyn Fn() + Sync),
+        make_way: &(dyn Fn() + Sync),
         read: impl Fn(&[f32]) -> T + Sync,
     ) -> Result<Vec<T>, InferError> {
         match self {
-            Forward::Fused(encoder) => Ok(encoder.encode(texts, spread, between_layers, read)),
+            Forward::Fused(encoder) => Ok(encoder.encode(texts, spread, make_way, read)),
             Forward::Candle(candle) => Ok(candle.encode(texts)?.iter().map(|states| read(states)).collect()),
         }
     }

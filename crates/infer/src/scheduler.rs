@@ -2,8 +2,8 @@
 //!
 //! A call goes by slices. A slice's tokens are made in the pool and queue up at the call's priority; then the call sends
 //! turns to the pool until none of its texts waits. A turn is one forward pass over what waits at its priority when it
-//! begins, whoever sent it: the text that waits longest, and those nearest to it in length. Between layers it makes way for
-//! a better priority ([`Lane::make_way`]).
+//! begins, whoever sent it: the text that waits longest, and those nearest to it in length. Between its products it makes way
+//! for a better priority ([`Lane::make_way`]).
 //!
 //! Bounds: tokens of a pass, texts of one call in the queue (a longer call is fed in slices), texts of all calls at one
 //! priority. A call that finds no room is refused before it costs anything; one that was let in keeps its room. A text whose
@@ -41,12 +41,12 @@ pub(crate) trait Head: Send + Sync + 'static {
     /// What it makes of a text.
     type Output: Send + 'static;
     /// One forward pass: one result a text, in order, which does not depend on the texts beside it nor on `spread`. Calls
-    /// `between_layers` on a thread that computes, holding no lock.
+    /// `make_way` every few milliseconds, on each thread that computes, holding no lock.
     fn forward(
         &self,
         texts: &[Tokens],
         spread: Spread,
-        between_layers: &(dyn Fn() + Sync),
+        make_way: &(dyn Fn() + Sync),
     ) -> Result<Vec<Self::Output>, InferError>;
 }
 
@@ -80,7 +80,8 @@ struct Waiting<O> {
 /// What the texts of one slice have in common.
 struct Slice {
     ctx: Ctx,
-    queued: Duration,
+    /// In the request's time.
+    came: Duration,
     progress: Mutex<Progress>,
 }
 
@@ -178,11 +179,11 @@ impl<H: Head> Served<H> {
         ctx: &Ctx,
         make: impl FnOnce(&H) -> Vec<Tokens> + Send + 'static,
     ) -> Result<Vec<H::Output>, ModelError> {
-        let (shared, own) = (Arc::clone(&self.shared), ctx.clone());
+        let (shared, own, came) = (Arc::clone(&self.shared), ctx.clone(), ctx.elapsed());
         let submit = move |lane: &Lane<'_>| {
             let tokens = make(&shared.model);
             let alone = tokens.len() == 1;
-            let submitted = shared.submit(own, tokens);
+            let submitted = shared.submit(own, came, tokens);
             // A question does not wait for the pool twice.
             if alone {
                 submitted.shared.turn(lane);
@@ -225,10 +226,10 @@ impl<H: Head> Shared<H> {
         self.queues[priority as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn submit(self: Arc<Self>, ctx: Ctx, texts: Vec<Tokens>) -> Submitted<H> {
+    fn submit(self: Arc<Self>, ctx: Ctx, came: Duration, texts: Vec<Tokens>) -> Submitted<H> {
         let (reply, results) = mpsc::unbounded();
         let progress = Mutex::new(Progress { waiting: texts.len(), ..Progress::default() });
-        let slice = Arc::new(Slice { queued: ctx.elapsed(), ctx, progress });
+        let slice = Arc::new(Slice { ctx, came, progress });
         let count = texts.len();
         let waiting = texts.into_iter().enumerate().map(|(ordinal, tokens)| Waiting {
             slice: Arc::clone(&slice),
@@ -328,13 +329,14 @@ impl<H: Head> Submitted<H> {
         outputs.into_iter().collect()
     }
 
-    /// How long the slice waited for its first pass, and how long its passes took; of others' texts in them, nothing.
+    /// How long the slice waited for its first pass, tokenizing included, and how long it took from there; of others' texts
+    /// in its passes, nothing.
     fn note(&self) {
-        let Slice { ctx, queued, .. } = &*self.slice;
+        let Slice { ctx, came, .. } = &*self.slice;
         let Progress { started: Some(started), largest, .. } = *self.slice.progress() else { return };
         let count = |texts: usize| u32::try_from(texts).unwrap_or(u32::MAX);
-        let (waited, took) = (started.saturating_sub(*queued), ctx.elapsed().saturating_sub(started));
-        ctx.note(StageTime { stage: "infer.queue", start: *queued, took: waited, count: count(self.texts) });
+        let (waited, took) = (started.saturating_sub(*came), ctx.elapsed().saturating_sub(started));
+        ctx.note(StageTime { stage: "infer.queue", start: *came, took: waited, count: count(self.texts) });
         ctx.note(StageTime { stage: "infer.forward", start: started, took, count: count(largest) });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ibid_core::{ChunkId, Purpose, Ranked};
+use ibid_core::{ChunkId, Ranked};
 use ibid_engine::{Candidate, EngineError, Invalid, Partition, Snapshot};
 use ibid_runtime::{Ctx, Pool};
 
@@ -77,7 +77,8 @@ fn each(
 
 /// The question's vector, by the one model of all collections.
 async fn query_vector(ctx: &Ctx, partitions: &[Partition], query: &Query) -> Result<Vec<f32>, RetrieveError> {
-    let Some(model) = partitions.first().map(Partition::model) else { return Ok(Vec::new()) };
+    let Some(partition) = partitions.first() else { return Ok(Vec::new()) };
+    let model = partition.model();
     if let Some(other) = partitions.iter().map(Partition::model).find(|other| other.model() != model.model()) {
         let problem = format!(
             "are embedded by different models ({} and {}); search them apart, or by words",
@@ -91,9 +92,9 @@ async fn query_vector(ctx: &Ctx, partitions: &[Partition], query: &Query) -> Res
         return Ok(vector.clone());
     }
     let start = ctx.elapsed();
-    let vectors = model.embed(ctx, Purpose::Query, std::slice::from_ref(&query.question)).await?;
+    let vector = partition.question_vector(ctx, &**model, &query.question).await?;
     ctx.record("infer.embed", start);
-    Ok(vectors.into_iter().next().unwrap_or_default())
+    Ok(vector)
 }
 
 /// One list an arm: all collections together, by score, ties by chunk id.

@@ -8,8 +8,9 @@
 //!    however many questions come, documents go on.
 //! 3. A job of [`Priority::Ingest`] never takes the last lane, unless it is a job in parts: that one makes way between its
 //!    parts ([`Lane::make_way`]), for one waiting job of a higher priority at a time, so that it goes on as well.
-//! 4. A question in parts gets all threads if nothing of a lower priority runs or waits; such jobs then wait until it ends.
-//!    Any other job in parts has one thread, so that each part's end is near.
+//! 4. A job in parts has one thread, so that each part's end is near. But a question has all if nothing of a lower priority
+//!    runs or waits, and the lanes start nothing but questions until it ends; a rerank has all if it is alone with questions,
+//!    and the lanes start nothing until it ends: it makes way for them.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -75,8 +76,6 @@ struct Queue {
     levels: [Level; PRIORITIES.len()],
     /// Jobs of [`Priority::Ingest`] in the lanes that are not in parts.
     undivided: usize,
-    /// Questions in the lanes that have all threads.
-    spread: usize,
     closed: bool,
 }
 
@@ -84,7 +83,10 @@ struct Queue {
 #[derive(Default)]
 struct Level {
     waiting: VecDeque<Job>,
+    /// Jobs in the lanes.
     running: usize,
+    /// Jobs in the lanes that have all threads.
+    spread: usize,
     /// When its last job was started.
     served: Duration,
 }
@@ -122,7 +124,7 @@ impl Pool {
             .thread_name(|n| format!("compute-{n}"))
             .build()
             .map_err(std::io::Error::other)?;
-        let queue = Queue { lanes, levels: Default::default(), undivided: 0, spread: 0, closed: false };
+        let queue = Queue { lanes, levels: Default::default(), undivided: 0, closed: false };
         let shared = Arc::new(Shared { rayon, jobs_max, queue: Mutex::new(queue), arrived: Condvar::new() });
         for lane in 0..lanes {
             let lane_shared = Arc::clone(&shared);
@@ -259,16 +261,16 @@ impl Shared {
                 continue;
             };
             let in_parts = job.in_parts;
-            let spread = in_parts && priority == Priority::Query && queue.nothing_below(priority);
+            let spread = in_parts && queue.may_spread(priority);
             let undivided = priority == Priority::Ingest && !in_parts;
             queue.level(priority).running += 1;
-            queue.spread += usize::from(spread);
+            queue.level(priority).spread += usize::from(spread);
             queue.undivided += usize::from(undivided);
             drop(queue);
             self.rayon.install(|| (job.work)(&Lane { shared: self, priority, in_parts, spread }));
             queue = self.queue();
             queue.level(priority).running -= 1;
-            queue.spread -= usize::from(spread);
+            queue.level(priority).spread -= usize::from(spread);
             queue.undivided -= usize::from(undivided);
             if spread || undivided {
                 // Lanes may wait for this rather than for a job.
@@ -290,7 +292,8 @@ impl Queue {
     }
 
     fn start(&mut self, priority: Priority) -> Option<(Priority, Job)> {
-        if self.spread > 0 && priority != Priority::Query {
+        let question_spread = self.level(Priority::Query).spread > 0;
+        if self.level(Priority::Rerank).spread > 0 || (question_spread && priority != Priority::Query) {
             return None;
         }
         let last_lane = self.undivided + 1 >= self.lanes.max(2);
@@ -305,8 +308,14 @@ impl Queue {
         above.filter_map(|priority| Some((priority, self.levels[priority as usize].take(0)?))).next()
     }
 
-    fn nothing_below(&self, priority: Priority) -> bool {
-        self.levels[..priority as usize].iter().all(|level| level.running == 0 && level.waiting.is_empty())
+    /// Whether a job in parts that starts now has all threads.
+    fn may_spread(&self, priority: Priority) -> bool {
+        let idle = |levels: &[Level]| levels.iter().all(|level| level.running == 0 && level.waiting.is_empty());
+        match priority {
+            Priority::Ingest => false,
+            Priority::Rerank => idle(&self.levels[..=Priority::Rerank as usize]),
+            Priority::Query => idle(&self.levels[..Priority::Query as usize]),
+        }
     }
 }
 

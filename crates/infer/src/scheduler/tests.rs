@@ -22,13 +22,13 @@ struct Sums {
 impl Head for Sums {
     type Output = u32;
 
-    fn forward(&self, texts: &[Tokens], _: Spread, between_layers: &(dyn Fn() + Sync)) -> Result<Vec<u32>, InferError> {
+    fn forward(&self, texts: &[Tokens], _: Spread, make_way: &(dyn Fn() + Sync)) -> Result<Vec<u32>, InferError> {
         self.passes.lock().unwrap().push(texts.iter().map(|text| text.ids[0]).collect());
         if let Some((begun, wait)) = self.gate.lock().unwrap().take() {
             begun.send(()).unwrap();
             wait.recv_timeout(SOON).unwrap();
         }
-        between_layers();
+        make_way();
         assert!(texts.iter().all(|text| text.ids[0] != POISON));
         Ok(texts.iter().map(|text| text.ids.iter().sum()).collect())
     }

@@ -84,6 +84,22 @@ fn a_result_does_not_feel_the_texts_beside_it() {
         let score = block_on(reranker.score(&ctx, "how many words?", &passages[n..=n])).unwrap();
         assert!(score[0].to_bits() == scores[n].to_bits(), "score of passage {n}");
     }
+
+    // Nor strangers' texts, which share its passes and give way to it in the middle of theirs.
+    let ingest = ctx.at(Priority::Ingest);
+    let strangers: Vec<String> = (0..60).map(|n| "nobody knows them. ".repeat(1 + n * 11 % 40)).collect();
+    let (_, passages, _, question, beside) = block_on(async {
+        futures::join!(
+            embedder.embed(&ingest, Purpose::Passage, &strangers),
+            embedder.embed(&ingest, Purpose::Passage, &texts),
+            reranker.score(&ctx, "who knows them?", &passages),
+            embedder.embed(&ctx, Purpose::Passage, &texts[5..6]),
+            reranker.score(&ctx, "how many words?", &passages[3..9]),
+        )
+    });
+    assert!(passages.unwrap() == together, "vectors among strangers");
+    assert!(question.unwrap() == together[5..6], "the vector of a text that overtook strangers");
+    assert!(beside.unwrap() == scores[3..9], "scores among strangers");
 }
 
 #[test]

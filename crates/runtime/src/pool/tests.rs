@@ -138,6 +138,26 @@ fn a_question_alone_has_all_threads_and_what_is_below_waits_for_it() {
 }
 
 #[test]
+fn a_rerank_alone_has_all_threads_and_questions_run_within_it() {
+    let pool = Pool::new(2, 64).unwrap();
+    let (query, rerank) = (ctx(Priority::Query), ctx(Priority::Rerank));
+    let (release, wait) = mpsc::channel::<()>();
+    let asked = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&asked);
+    let alone = pool.run_in_parts(&rerank, move |lane| {
+        assert_eq!(lane.threads(), 2);
+        wait.recv_timeout(SOON).unwrap();
+        let early = seen.load(Ordering::Relaxed);
+        lane.make_way();
+        (early, seen.load(Ordering::Relaxed))
+    });
+    let question = pool.run(&query, move || asked.store(true, Ordering::Relaxed));
+    let start = async { release.send(()).unwrap() };
+    let (alone, _, ()) = block_on(async { futures::join!(started(&pool, alone).await, question, start) });
+    assert_eq!(alone.unwrap(), (false, true));
+}
+
+#[test]
 fn what_is_late_is_not_started_and_what_is_too_much_is_refused() {
     let clock = Arc::new(ManualClock::at(0));
     let late = Ctx::new(clock, Priority::Query, Some(Duration::ZERO));
