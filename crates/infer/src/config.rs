@@ -107,7 +107,9 @@ impl ModelConfig {
     /// The longest text, special tokens included.
     pub(crate) fn tokens_max(&self) -> usize {
         match &self.architecture {
-            Architecture::Bert(bert) | Architecture::Roberta(bert) => bert.max_position_embeddings.saturating_sub(bert.first_position),
+            Architecture::Bert(bert) | Architecture::Roberta(bert) => {
+                bert.max_position_embeddings.saturating_sub(bert.first_position)
+            }
             Architecture::ModernBert(modern) => modern.shape.max_position_embeddings,
         }
     }
@@ -130,7 +132,9 @@ impl ModelConfig {
 
     fn check(&self, path: &Path) -> Result<(), InferError> {
         let (layers, heads, intermediate) = match &self.architecture {
-            Architecture::Bert(bert) | Architecture::Roberta(bert) => (bert.num_hidden_layers, bert.num_attention_heads, bert.intermediate_size),
+            Architecture::Bert(bert) | Architecture::Roberta(bert) => {
+                (bert.num_hidden_layers, bert.num_attention_heads, bert.intermediate_size)
+            }
             Architecture::ModernBert(ModernBertConfig { shape, .. }) => {
                 (shape.num_hidden_layers, shape.num_attention_heads, shape.intermediate_size)
             }
@@ -147,7 +151,12 @@ impl ModelConfig {
 impl BertConfig {
     fn parse(path: &Path, bytes: &[u8]) -> Result<BertConfig, InferError> {
         let config: BertConfig = parse(path, bytes)?;
-        expect("hidden_act", &config.hidden_act, "gelu", "choose a model whose config.json says \"hidden_act\": \"gelu\"")?;
+        expect(
+            "hidden_act",
+            &config.hidden_act,
+            "gelu",
+            "choose a model whose config.json says \"hidden_act\": \"gelu\"",
+        )?;
         let positions = config.position_embedding_type.as_deref().unwrap_or("absolute");
         expect("position_embedding_type", positions, "absolute", "choose a model with absolute positions")?;
         Ok(config)

@@ -22,7 +22,9 @@ impl Forward {
     /// A tensor is missing or has another shape than `config` says, or the device cannot be used.
     pub(crate) fn load(weights: &Weights<'_>, config: &ModelConfig, device: Device) -> Result<Forward, InferError> {
         match (&config.architecture, device) {
-            (Architecture::Bert(bert) | Architecture::Roberta(bert), Device::Cpu) => Ok(Forward::Fused(Encoder::load(weights, bert)?)),
+            (Architecture::Bert(bert) | Architecture::Roberta(bert), Device::Cpu) => {
+                Ok(Forward::Fused(Encoder::load(weights, bert)?))
+            }
             (Architecture::Bert(_) | Architecture::Roberta(_) | Architecture::ModernBert(_), device) => {
                 Ok(Forward::Candle(Candle::load(weights, config, device)?))
             }

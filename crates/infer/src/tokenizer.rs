@@ -66,8 +66,9 @@ impl Subwords {
         tokenizer.encode_fast("\u{13000}", false).map_err(refused)?;
         let one = tokenizer.encode("a", true).map_err(refused)?;
         let two = tokenizer.encode(("a", "a"), true).map_err(refused)?;
-        let layout = Layout::of(&one, &two, config.token_types())
-            .ok_or_else(|| malformed("its post_processor sets no special token before, between or after texts".into()))?;
+        let layout = Layout::of(&one, &two, config.token_types()).ok_or_else(|| {
+            malformed("its post_processor sets no special token before, between or after texts".into())
+        })?;
         let reader = match WordPiece::of(&tokenizer) {
             Some(wordpiece) => Reader::WordPiece(wordpiece),
             None => Reader::Library(Box::new(tokenizer)),
@@ -106,7 +107,8 @@ impl Subwords {
         let _ = match &self.reader {
             Reader::WordPiece(wordpiece) => wordpiece.tokens(text, sink),
             Reader::Library(tokenizer) => pieces(text).try_for_each(|(first, piece)| {
-                let encoding = tokenizer.encode(piece, false).expect("it has a token for every text, as asked in `read`");
+                let encoding =
+                    tokenizer.encode(piece, false).expect("it has a token for every text, as asked in `read`");
                 let mut tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
                 tokens.try_for_each(|(id, (start, _))| sink(*id, first + start))
             }),
@@ -123,9 +125,11 @@ impl Layout {
             *end += run.len();
             Some(start..*end)
         });
-        let (before, _, between, second, after) = (runs.next()?, runs.next()?, runs.next()?, runs.next()?, runs.next()?);
+        let (before, _, between, second, after) =
+            (runs.next()?, runs.next()?, runs.next()?, runs.next()?, runs.next()?);
         let ids = two.get_ids();
-        let same_around_one = one.get_ids().starts_with(&ids[before.clone()]) && one.get_ids().ends_with(&ids[after.clone()]);
+        let same_around_one =
+            one.get_ids().starts_with(&ids[before.clone()]) && one.get_ids().ends_with(&ids[after.clone()]);
         (special[0] && runs.next().is_none() && same_around_one).then(|| Layout {
             before: ids[before].to_vec(),
             between: ids[between].to_vec(),
@@ -134,7 +138,7 @@ impl Layout {
         })
     }
 
-    /// One text, of at most `room` tokens, as the encoder reads it.
+    /// One text as the encoder reads it.
     pub(crate) fn one(&self, text: &[u32]) -> Tokens {
         let ids = [&self.before, text, &self.after].concat();
         Tokens { second: ids.len(), ids }

@@ -56,7 +56,8 @@ impl<'a> Weights<'a> {
     pub(crate) fn parse(path: &'a Path, bytes: &'a [u8]) -> Result<Weights<'a>, InferError> {
         let tensors = SafeTensors::deserialize(bytes)
             .map_err(|error| InferError::Malformed { path: path.to_owned(), detail: error.to_string() })?;
-        let leads = |prefix: &&str| tensors.names().iter().any(|name| name.starts_with(&format!("{prefix}embeddings.")));
+        let leads =
+            |prefix: &&str| tensors.names().iter().any(|name| name.starts_with(&format!("{prefix}embeddings.")));
         let prefix = PREFIXES.into_iter().find(leads).unwrap_or_default();
         Ok(Weights { path, tensors, prefix })
     }
