@@ -2,7 +2,7 @@
 //!
 //! Corpus: one word repeated, so that lengths are exact: 16 passages of 128 tokens; 16 of 8 to 256 (seed 7); one question of
 //! 12. Both compute on one pool of a thread for each core. Ours includes tokenizing, pooling and the pool's queue; candle's
-//! begins at the tokens, ends at the hidden states and pads to the longest text. The least cosine between the two models'
+//! begins at the tokens and ends at the hidden states, a text at a time. The least cosine between the two models'
 //! vectors is printed beside.
 //! Leaves out: what other words do to the tokenizer, several calls side by side, other models.
 //!
@@ -17,7 +17,7 @@ use std::time::Duration;
 use criterion::{Criterion, SamplingMode, Throughput};
 use futures::executor::block_on;
 use ibid_core::{Embed, ModelId, Purpose};
-use ibid_infer::{Embedder, ModelStore, Reference, Tokens};
+use ibid_infer::{Candle, Device, Embedder, ModelStore, Tokens};
 use ibid_runtime::{Ctx, Pool, Priority, SystemClock};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -41,7 +41,7 @@ fn main() {
 struct Models {
     pool: Pool,
     ours: Embedder,
-    candle: Reference,
+    candle: Candle,
 }
 
 impl Models {
@@ -51,7 +51,7 @@ impl Models {
         let id = ModelId::new(MODEL).expect("a valid name");
         let store = ModelStore::new(vec![folder.to_owned()]);
         let ours = store.load_embedder(&id, &pool, BATCH_TOKENS_MAX).expect("the model comes with the repository");
-        let candle = Reference::load(&folder.join(MODEL)).expect("the model comes with the repository");
+        let candle = Candle::open(&folder.join(MODEL), Device::Cpu).expect("the model comes with the repository");
         println!("{} threads", pool.threads());
         Models { pool, ours, candle }
     }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use ibid_core::ModelId;
 use ibid_gateway::Secret;
+use ibid_infer::Device;
 
 pub use settings::{SETTINGS, Setting};
 pub use values::Explained;
@@ -98,6 +99,8 @@ pub struct Models {
     pub embedder: ModelId,
     /// The cross-encoder.
     pub reranker: ModelId,
+    /// What they compute on.
+    pub device: Device,
     /// Tokens of one forward pass.
     pub batch_tokens_max: usize,
 }
@@ -304,6 +307,7 @@ impl Config {
                 roots: values.paths("models.roots")?,
                 embedder: values.model("models.embedder")?,
                 reranker: values.model("models.reranker")?,
+                device: values.device("models.device")?,
                 batch_tokens_max: values.whole("models.batch_tokens_max", 64, 1 << 20)?,
             },
             search: Search { rerank_depth: values.whole("search.rerank_depth", 0, 200)? },

@@ -105,7 +105,7 @@ impl Parts {
     /// [`HouseError`]: no threads, a model that cannot be loaded, a generator that cannot be used.
     pub fn of_this_machine(config: &Config) -> Result<Parts, HouseError> {
         let pool = Pool::new(config.compute.threads, config.compute.jobs_max).map_err(HouseError::Pool)?;
-        let store = ModelStore::new(model_roots(config));
+        let store = ModelStore::new(model_roots(config)).on(config.models.device);
         let batch_tokens_max = config.models.batch_tokens_max;
         let embedder = store
             .load_embedder(&config.models.embedder, &pool, batch_tokens_max)

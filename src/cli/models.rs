@@ -7,7 +7,8 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use ibid_core::ModelId;
 use ibid_infer::{
-    Embedder, FileState, FullForm, HUB, ModelEntry, ModelKind, ModelStore, Precision, compare, pull, quantize,
+    Device, Embedder, FileState, FullForm, HUB, ModelEntry, ModelKind, ModelStore, Pooling, Precision, compare, pull,
+    quantize,
 };
 use ibid_runtime::{Ctx, Pool, Priority, SystemClock};
 
@@ -96,9 +97,21 @@ fn named(id: Option<String>, folder: &std::path::Path) -> anyhow::Result<ModelId
 fn list(store: &ModelStore) -> anyhow::Result<()> {
     for model in store.list()? {
         let entry = &model.entry;
-        let kind = match &entry.kind {
-            ModelKind::Embedder { dimension, .. } => format!("embedder, {dimension} dimensions"),
-            ModelKind::Reranker {} => "reranker".to_owned(),
+        let (kind, reading) = match &entry.kind {
+            ModelKind::Embedder { dimension, pooling, normalize, query_prefix, passage_prefix } => {
+                let pooling = match pooling {
+                    Pooling::Mean => "mean",
+                    Pooling::Cls => "first token",
+                };
+                let length = if *normalize { "" } else { ", not normalized" };
+                let prefix = |of: &str, text: &str| match text {
+                    "" => String::new(),
+                    text => format!(", {} before {of}", plain(&format!("{text:?}"))),
+                };
+                let prefixes = prefix("questions", query_prefix) + &prefix("passages", passage_prefix);
+                (format!("embedder, {dimension} dimensions"), format!(", {pooling}{length}{prefixes}"))
+            }
+            ModelKind::Reranker {} => ("reranker".to_owned(), String::new()),
         };
         let precision = match entry.precision {
             Precision::F32 => "f32",
@@ -108,6 +121,7 @@ fn list(store: &ModelStore) -> anyhow::Result<()> {
         };
         let licence = if entry.licence.is_empty() { "licence not recorded" } else { &entry.licence };
         println!("{}  {kind}, {precision}, {}", bold(entry.id.as_str()), plain(licence));
+        println!("    up to {} tokens{reading}", entry.max_tokens);
         println!("    {}", model.dir.display());
     }
     Ok(())
@@ -161,9 +175,9 @@ fn agreement(
     let passages = std::io::BufReader::new(file).lines().collect::<Result<Vec<_>, _>>()?;
     let pool = Pool::new(config.compute.threads, config.compute.jobs_max)?;
     let (dir, entry) = small;
-    let described = ModelEntry::describe(full, &entry.id)?;
-    let full = Embedder::load(full, &described, &pool, config.models.batch_tokens_max)?;
-    let small = Embedder::load(dir, entry, &pool, config.models.batch_tokens_max)?;
+    let described = ModelEntry::of(full, &entry.id)?;
+    let full = Embedder::load(full, &described, Device::Cpu, &pool, config.models.batch_tokens_max)?;
+    let small = Embedder::load(dir, entry, Device::Cpu, &pool, config.models.batch_tokens_max)?;
     let ctx = Ctx::new(std::sync::Arc::new(SystemClock::new()), Priority::Ingest, None);
     let agreement = futures::executor::block_on(compare(&ctx, &full, &small, &passages))?;
     println!(

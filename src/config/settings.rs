@@ -90,6 +90,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "cross-encoder; the one that comes with the program",
     },
     Setting {
+        key: "models.device",
+        variable: "IBID_DEVICE",
+        default: "cpu",
+        about: "what models compute on: cpu, cuda:0 (or another number) or metal; the GPUs need a build with that feature",
+    },
+    Setting {
         key: "models.batch_tokens_max",
         variable: "IBID_BATCH_TOKENS_MAX",
         default: "256",

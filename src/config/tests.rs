@@ -70,6 +70,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
     refused("[answer]\ncosine_floor = 1.5", "answer.cosine_floor");
     refused("[server]\nlisten = 'localhost'", "server.listen");
     refused("[models]\nembedder = ''", "models.embedder");
+    refused("[models]\ndevice = 'gpu'", "models.device is \"gpu\", expected cpu, cuda:0 (or another number) or metal");
     refused("data_dir = ''", "data_dir");
     refused("data_dir = ", "not valid TOML");
 }

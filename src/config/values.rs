@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ibid_core::ModelId;
+use ibid_infer::{Device, NoDevice};
 use toml::{Table, Value};
 
 use super::{ConfigError, Generator, Origin, SETTINGS, expand, generators};
@@ -176,6 +177,11 @@ impl Values {
 
     pub(super) fn model(&self, key: &str) -> Result<ModelId, ConfigError> {
         ModelId::new(&self.text(key)?).map_err(|error| self.refuse(key, error.to_string()))
+    }
+
+    pub(super) fn device(&self, key: &str) -> Result<Device, ConfigError> {
+        let text = self.text(key)?;
+        text.parse().map_err(|error: NoDevice| self.refuse(key, format!("is {text:?}, {error}")))
     }
 
     /// `None` where it is empty.

@@ -49,9 +49,9 @@ impl fmt::Display for Device {
     }
 }
 
-/// Why a text names no device.
+/// What a text that names no device should have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("is \"cpu\", \"cuda:0\" (or another number) or \"metal\"")]
+#[error("expected cpu, cuda:0 (or another number) or metal")]
 pub struct NoDevice;
 
 impl FromStr for Device {

@@ -21,8 +21,8 @@ const FORWARD_VERSION: &str = "bert-f32-1";
 /// Enough digits of the hash of a reading that two of one model's never meet.
 const READING_HEX: usize = 16;
 
-/// The least `max_tokens` with which every input keeps a token of its own beside the special ones.
-const TOKENS_MIN: usize = 8;
+/// Tokens of its own that an input keeps at least, beside the special ones.
+const OWN_TOKENS_MIN: usize = 4;
 
 /// The roots, in order, and what their models compute on.
 #[derive(Debug, Clone)]
@@ -244,16 +244,6 @@ impl Files {
     pub(crate) fn read(dir: &Path, entry: &ModelEntry) -> Result<Files, InferError> {
         let (config_path, tokenizer_path) = (dir.join(CONFIG), dir.join(TOKENIZER));
         let config = ModelConfig::read(&config_path)?;
-        if !(TOKENS_MIN..=config.tokens_max()).contains(&entry.max_tokens) {
-            return Err(InferError::Malformed {
-                path: dir.to_owned(),
-                detail: format!(
-                    "max_tokens is {}, expected {TOKENS_MIN} to {} (the positions that config.json gives a text)",
-                    entry.max_tokens,
-                    config.tokens_max()
-                ),
-            });
-        }
         let path = dir.join(WEIGHTS);
         let bytes = read(&path)?;
         let given = sha256_hex(&bytes);
@@ -261,6 +251,18 @@ impl Files {
             return Err(InferError::Checksum { path, given, expected: expected.clone() });
         }
         let tokenizer = Subwords::read(&tokenizer_path, &config)?;
+        let tokens = tokenizer.layout.around_two() + OWN_TOKENS_MIN..=config.tokens_max();
+        if !tokens.contains(&entry.max_tokens) {
+            return Err(InferError::Malformed {
+                path: dir.to_owned(),
+                detail: format!(
+                    "max_tokens is {}, expected {} to {} (the positions that config.json gives a text)",
+                    entry.max_tokens,
+                    tokens.start(),
+                    tokens.end()
+                ),
+            });
+        }
         let reading = entry.reading(&read(&tokenizer_path)?, &read(&config_path)?);
         let revision = format!("{given}+{FORWARD_VERSION}+{}", &reading[..READING_HEX]);
         Ok(Files { config, tokenizer, revision, path, bytes })

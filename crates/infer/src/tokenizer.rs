@@ -138,7 +138,7 @@ impl Layout {
         })
     }
 
-    /// One text, of at most `room` tokens, as the encoder reads it.
+    /// One text as the encoder reads it.
     pub(crate) fn one(&self, text: &[u32]) -> Tokens {
         let ids = [&self.before, text, &self.after].concat();
         Tokens { second: ids.len(), ids }

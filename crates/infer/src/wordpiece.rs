@@ -269,3 +269,134 @@ fn is_ideograph(c: char) -> bool {
             | 0x2f800..=0x2fa1f
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::{Path, PathBuf};
+
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use sha2::{Digest, Sha256};
+
+    const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/all-MiniLM-L6-v2-int8/tokenizer.json");
+    const HANDBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/handbook");
+
+    /// The shipped tokenizer as the library runs it, normalizing as told.
+    fn library(normalizer: BertNormalizer) -> Tokenizer {
+        let mut tokenizer = Tokenizer::from_file(SHIPPED).unwrap();
+        tokenizer.with_truncation(None).unwrap();
+        tokenizer.with_padding(None);
+        tokenizer.set_encode_special_tokens(true);
+        tokenizer.with_normalizer(Some(normalizer)).unwrap();
+        tokenizer
+    }
+
+    fn tokens(wordpiece: &WordPiece, text: &str) -> Vec<(u32, usize)> {
+        let mut tokens = Vec::new();
+        let flow = wordpiece.tokens(text, |id, byte| {
+            tokens.push((id, byte));
+            ControlFlow::Continue(())
+        });
+        assert!(flow.is_continue());
+        tokens
+    }
+
+    fn of_library(tokenizer: &Tokenizer, text: &str) -> Vec<(u32, usize)> {
+        let encoding = tokenizer.encode(text, false).unwrap();
+        encoding.get_ids().iter().copied().zip(encoding.get_offsets().iter().map(|(start, _)| *start)).collect()
+    }
+
+    /// `models/golden/make_tokens.py` wrote the file.
+    #[test]
+    fn tokens_are_those_of_the_reference() {
+        #[derive(Deserialize)]
+        struct Golden {
+            texts: Vec<Text>,
+        }
+        #[derive(Deserialize)]
+        struct Text {
+            part: String,
+            times: usize,
+            tokens: usize,
+            sha256: String,
+        }
+        let golden: Golden = serde_json::from_str(include_str!("../../../models/golden/tokens.json")).unwrap();
+        let wordpiece = WordPiece::of(&library(BertNormalizer::default())).unwrap();
+        for text in golden.texts {
+            let tokens = tokens(&wordpiece, &text.part.repeat(text.times));
+            let (ids, starts): (Vec<u32>, Vec<u32>) = tokens.iter().map(|(id, byte)| (id, *byte as u32)).unzip();
+            let bytes: Vec<u8> = ids.iter().chain(&starts).flat_map(|number| number.to_le_bytes()).collect();
+            let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!((tokens.len(), sha256), (text.tokens, text.sha256), "{:?} {} times", text.part, text.times);
+        }
+    }
+
+    #[test]
+    fn tokens_of_real_texts_are_those_of_the_library() {
+        fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { files(&path, found) } else { found.push(path) }
+            }
+        }
+        let library = library(BertNormalizer::default());
+        let wordpiece = WordPiece::of(&library).unwrap();
+        let mut found = Vec::new();
+        files(Path::new(HANDBOOK), &mut found);
+        assert!(found.len() > 50);
+        for path in found {
+            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            assert!(tokens(&wordpiece, &text) == of_library(&library, &text), "{}", path.display());
+        }
+    }
+
+    /// Letters of many scripts, marks, ideographs, jamo, what is no text, and anything else.
+    fn characters() -> impl Strategy<Value = char> {
+        let chosen = "aZ9 \t\n\u{b}\u{85}\u{a0}\u{3000}.#-'\u{2019}\u{37e}≠\0\u{fffd}\u{200d}\u{ad}\u{301}\u{323}\u{308}\u{344}\
+            \u{302e}\u{1d165}\u{f73}éệǭİıẞςKÅ東豈\u{2f800}각가한ｶﾞ\u{94d}िא\u{5b0}م\u{64e}🙂\u{1f3fd}\u{e000}\u{378}";
+        prop_oneof![
+            4 => prop::sample::select(chosen.chars().collect::<Vec<_>>()),
+            2 => prop::char::range('a', 'z'),
+            1 => prop::char::range('\u{80}', '\u{24ff}'),
+            1 => any::<char>(),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn tokens_of_any_text_are_those_of_the_library(
+            characters in prop::collection::vec(characters(), 0..60),
+            repeated in 1_usize..4,
+            switches in any::<[bool; 4]>(),
+            strip_accents in any::<Option<bool>>(),
+        ) {
+            thread_local!(static LIBRARY: std::cell::RefCell<Tokenizer> = library(BertNormalizer::default()).into());
+            let text = characters.into_iter().collect::<String>().repeat(repeated);
+            let [usual, clean_text, handle_chinese_chars, lowercase] = switches;
+            let other = BertNormalizer::new(clean_text, handle_chinese_chars, strip_accents, lowercase);
+            let normalizer = if usual { BertNormalizer::default() } else { other };
+            LIBRARY.with_borrow_mut(|library| {
+                library.with_normalizer(Some(normalizer)).unwrap();
+                let wordpiece = WordPiece::of(library).unwrap();
+                prop_assert_eq!(tokens(&wordpiece, &text), of_library(library, &text));
+                Ok(())
+            })?;
+        }
+    }
+
+    #[test]
+    fn it_stops_when_told() {
+        let wordpiece = WordPiece::of(&library(BertNormalizer::default())).unwrap();
+        for text in ["one two three", "Größe, 東京, unaffordability"] {
+            let mut count = 0;
+            let flow = wordpiece.tokens(text, |_, _| {
+                count += 1;
+                if count == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            assert!(flow.is_break() && count == 2, "{text}");
+        }
+    }
+}

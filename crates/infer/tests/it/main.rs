@@ -1,5 +1,6 @@
 //! The models that come with a clone, through the crate's own door; and the store and the download around them.
 
+mod families;
 mod models;
 mod pull;
 mod store;
