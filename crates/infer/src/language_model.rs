@@ -13,9 +13,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use candle_transformers::generation::LogitsProcessor;
 use futures::stream::{self, StreamExt};
-use ibid_core::{
-    BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, ModelError, Usage,
-};
+use ibid_core::{BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, ModelError, Usage};
 use ibid_runtime::{Ctx, Pool, PoolError, Priority};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
