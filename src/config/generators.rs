@@ -40,7 +40,8 @@ pub(super) fn read(
     let (known, others) = if here { (&HERE[..], &THERE[..]) } else { (&THERE[..], &HERE[..]) };
     if let Some(name) = table.keys().find(|name| *name != NAME && !known.contains(&name.as_str())) {
         if others.contains(&name.as_str()) {
-            return Err(entry.refuse(name, "goes without gguf, and gguf without it: give one of the two"));
+            let problem = if here { "does not go with gguf" } else { "goes with gguf only" };
+            return Err(entry.refuse(name, &format!("{problem}, a model in this process")));
         }
         let all = [NAME].into_iter().chain(THERE).chain(HERE);
         return Err(values.unknown(&entry.key, name, all));
