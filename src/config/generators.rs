@@ -38,9 +38,10 @@ pub(super) fn read(
     let entry = Entry { values, key, table };
     let here = table.contains_key(GGUF);
     let (known, others) = if here { (&HERE[..], &THERE[..]) } else { (&THERE[..], &HERE[..]) };
-    for name in table.keys().filter(|name| *name != NAME && !known.contains(&name.as_str())) {
+    if let Some(name) = table.keys().find(|name| *name != NAME && !known.contains(&name.as_str())) {
         if others.contains(&name.as_str()) {
-            return Err(entry.refuse(name, "goes without gguf, and gguf without it: give one of the two"));
+            let problem = if here { "does not go with gguf" } else { "goes with gguf only" };
+            return Err(entry.refuse(name, &format!("{problem}, a model in this process")));
         }
         let all = [NAME].into_iter().chain(THERE).chain(HERE);
         return Err(values.unknown(&entry.key, name, all));
@@ -95,7 +96,8 @@ impl Entry<'_> {
 
     fn number(&self, name: &str, fits: impl Fn(f32) -> bool, range: &str) -> Result<Option<f32>, ConfigError> {
         let Some(value) = self.table.get(name) else { return Ok(None) };
-        let number = value.as_float().or_else(|| value.as_integer().map(|number| number as f64)).map(|number| number as f32);
+        let number =
+            value.as_float().or_else(|| value.as_integer().map(|number| number as f64)).map(|number| number as f32);
         let problem = || self.refuse(name, &format!("is {value}, expected a number {range}"));
         number.filter(|number| fits(*number)).map(Some).ok_or_else(problem)
     }

@@ -209,7 +209,8 @@ impl Values {
     }
 
     pub(super) fn generators(&self, environment: &BTreeMap<String, String>) -> Result<Vec<Generator>, ConfigError> {
-        let generator = |(ordinal, value)| generators::read(self, format!("{GENERATORS}[{ordinal}]"), value, environment);
+        let generator =
+            |(ordinal, value)| generators::read(self, format!("{GENERATORS}[{ordinal}]"), value, environment);
         self.generators.iter().enumerate().map(generator).collect()
     }
 }

@@ -72,7 +72,7 @@ async fn it_streams_and_stops_when_nobody_listens() {
     fs::write(folder.path().join(ibid::config::FILE), config).unwrap();
     let program = Program::start(folder.path(), folder.path().join("log"));
     let process = program.process.id();
-    let key = fs::read_to_string(first_start::default_key(&folder.path().join("ibid-data"))).or_else(|_| fs::read_to_string(first_start::default_key(folder.path()))).unwrap();
+    let key = fs::read_to_string(first_start::default_key(folder.path())).unwrap();
     let client = Client::of(program.address, key.trim()).await;
     client.put("refunds.md", "# Refunds\n\nRefunds are paid within 14 days to the card.\n").await.unwrap();
 

@@ -1,4 +1,4 @@
-//! The gateway against a provider on loopback that does what a script says.
+//! The gateway against a provider on loopback that does what a script says, and generators in this process.
 
 mod fake_openai;
 
@@ -8,7 +8,8 @@ use std::time::Duration;
 use fake_openai::{FakeOpenAi, Reply, Step, delta, done, event, finish, usage};
 use futures::StreamExt;
 use ibid_core::{
-    FinishReason, Generate, GenerateRequest, Generated, GenerationStream, Message, ModelError, Role, TenantKey, Usage,
+    BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, Message, ModelError, Role,
+    TenantKey, Usage,
 };
 use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route, Secret};
 use ibid_runtime::{Ctx, Priority, Stopped, SystemClock};
@@ -235,6 +236,28 @@ async fn generators_are_asked_by_name() {
         panic!("an unknown name is refused")
     };
     assert_eq!(detail, "there is no such generator, expected one of: near, far");
+}
+
+/// A generator in this process that is busy with others.
+#[derive(Debug)]
+struct Busy;
+
+impl Generate for Busy {
+    fn generators(&self) -> Vec<String> {
+        vec!["busy".to_owned()]
+    }
+
+    fn generate<'a>(&'a self, _: &'a Ctx, _: GenerateRequest) -> BoxFuture<'a, Result<GenerationStream, ModelError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_generator_in_this_process_is_waited_for_as_long_as_the_caller_waits() {
+    let gateway = Gateway::new(vec![Route::Local("busy".to_owned(), Arc::new(Busy))]).unwrap();
+    let late = ctx(Some(Duration::from_millis(20)));
+    let asked = tokio::time::timeout(LONG, gateway.generate(&late, request())).await.expect("nobody waits any more");
+    assert!(matches!(asked.map(drop), Err(ModelError::Stopped(Stopped::Deadline))));
 }
 
 #[test]

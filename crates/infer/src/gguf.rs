@@ -96,7 +96,9 @@ impl Gguf {
 
     /// A list of floats.
     pub(crate) fn floats(&self, key: &str) -> Result<Option<Vec<f32>>, InferError> {
-        self.get(key, "a list of floats", |value| value.to_vec().ok()?.iter().map(|value| value.to_f32().ok()).collect())
+        self.get(key, "a list of floats", |value| {
+            value.to_vec().ok()?.iter().map(|value| value.to_f32().ok()).collect()
+        })
     }
 
     /// The names of all tensors.

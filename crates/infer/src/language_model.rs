@@ -13,9 +13,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use candle_transformers::generation::LogitsProcessor;
 use futures::stream::{self, StreamExt};
-use ibid_core::{
-    BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, ModelError, Usage,
-};
+use ibid_core::{BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, ModelError, Usage};
 use ibid_runtime::{Ctx, Pool, PoolError, Priority};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -117,6 +115,7 @@ impl LanguageModel {
             written: 0,
             writing: Some(Box::new(writing)),
             detokenizer: Detokenizer::default(),
+            said: false,
             ready: VecDeque::new(),
             _held: [call, kept],
         };
@@ -194,6 +193,7 @@ struct Reply {
     /// `None` once a job that had it did not come back.
     writing: Option<Box<Writing>>,
     detokenizer: Detokenizer,
+    said: bool,
     ready: VecDeque<Generated>,
     _held: [OwnedSemaphorePermit; 2],
 }
@@ -226,7 +226,7 @@ impl Reply {
             }
             self.written += 1;
             let text = self.detokenizer.push(self.model.vocabulary.bytes(token));
-            self.say(text);
+            self.say(&text);
             if self.written == self.tokens_max {
                 self.finish(FinishReason::Length);
             }
@@ -247,15 +247,18 @@ impl Reply {
         token
     }
 
-    fn say(&mut self, text: String) {
+    /// A tokenizer whose words begin with a space has one before the first: blanks there are no part of a reply.
+    fn say(&mut self, text: &str) {
+        let text = if self.said { text } else { text.trim_start() };
         if !text.is_empty() {
-            self.ready.push_back(Generated::Delta(text));
+            self.said = true;
+            self.ready.push_back(Generated::Delta(text.to_owned()));
         }
     }
 
     fn finish(&mut self, reason: FinishReason) {
         let rest = self.detokenizer.finish();
-        self.say(rest);
+        self.say(&rest);
         let (input_tokens, output_tokens) = (self.prompt.len() as u64, self.written as u64);
         self.ready.push_back(Generated::Usage(Usage { input_tokens, output_tokens, reported: true }));
         self.ready.push_back(Generated::Done(reason));

@@ -24,7 +24,8 @@ const SPACE: char = '\u{2581}';
 /// How Llama 3 cuts a text.
 const CUT_LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// How Qwen 2 cuts a text.
-const CUT_QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const CUT_QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Control tokens that end a reply, whichever of them the file names as its end.
 const ENDS: [&str; 6] = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "</s>"];
 
@@ -180,7 +181,9 @@ fn kinds(gguf: &Gguf, tokens: usize) -> Result<Vec<Kind>, InferError> {
 
 fn bytes(token: &str, kind: Kind, spelling: &Spelling) -> Box<[u8]> {
     let spelled = || match spelling {
-        Spelling::ByteLevel(bytes) => token.chars().map(|found| bytes.get(&found).copied()).collect::<Option<Vec<u8>>>(),
+        Spelling::ByteLevel(bytes) => {
+            token.chars().map(|found| bytes.get(&found).copied()).collect::<Option<Vec<u8>>>()
+        }
         Spelling::SentencePiece => Some(token.replace(SPACE, " ").into_bytes()),
     };
     let one = || u8::from_str_radix(token.strip_prefix("<0x")?.strip_suffix('>')?, 16).ok();
@@ -396,7 +399,9 @@ mod tests {
         let error = load(unknown, None).unwrap_err().to_string();
         assert!(error.contains("pre-tokenizer \"unheard-of\"") && error.contains("tokenizer.json"), "{error}");
         let beside = |id: usize| {
-            format!(r#"{{"version": "1.0", "model": {{"type": "WordLevel", "vocab": {{"he": {id}}}, "unk_token": "he"}}}}"#)
+            format!(
+                r#"{{"version": "1.0", "model": {{"type": "WordLevel", "vocab": {{"he": {id}}}, "unk_token": "he"}}}}"#
+            )
         };
         let he = CONTROL.len() + 256;
         let vocabulary = load(unknown, Some(&beside(he))).unwrap();

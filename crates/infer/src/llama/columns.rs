@@ -4,6 +4,8 @@
 //! vector instruction wide, and a product needs nothing packed. `N` is 1 while text is written, more while a prompt is
 //! read. Each loop is compiled for AVX-512, for AVX2 and for the target as it is, and the widest is chosen at run time.
 
+use half::f16;
+
 use crate::kernels::exp;
 
 /// Partial sums of a dot product.
@@ -40,6 +42,24 @@ macro_rules! widest {
             plain::<{ cfg!(target_arch = "aarch64") }, $n>($($arg),*);
         }
     };
+}
+
+widest! {
+    /// `out` becomes what these finite halves stand for, exactly; `FUSED` and `N` play no part.
+    fn widen<N>(halves: &[f16], out: &mut [f32]) {
+        const ONE_EXPONENT: u32 = 1 << 23;
+        /// The smallest normal half as a float.
+        const SMALLEST: u32 = (127 - 14) << 23;
+        for (half, out) in halves.iter().zip(out) {
+            let bits = u32::from(half.to_bits());
+            let size = (bits & 0x7FFF) << 13;
+            let normal = size + SMALLEST - ONE_EXPONENT;
+            // A half without a leading one: as if it had it, less that one.
+            let subnormal = f32::from_bits(size + SMALLEST) - f32::from_bits(SMALLEST);
+            let size = if size < ONE_EXPONENT { subnormal.to_bits() } else { normal };
+            *out = f32::from_bits(size | (bits & 0x8000) << 16);
+        }
+    }
 }
 
 widest! {
@@ -222,6 +242,16 @@ mod tests {
             check_product::<1>(rows, inner, inner + gap, seed);
             check_product::<16>(rows, inner, inner + gap, seed);
             check_product::<32>(rows, inner, inner + gap, seed);
+        }
+    }
+
+    #[test]
+    fn every_finite_half_is_itself() {
+        let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).filter(|half| half.is_finite()).collect();
+        let mut floats = vec![0.0; halves.len()];
+        widen::<1>(&halves, &mut floats);
+        for (half, float) in halves.iter().zip(floats) {
+            assert_eq!(half.to_f32().to_bits(), float.to_bits(), "{half:?}");
         }
     }
 
