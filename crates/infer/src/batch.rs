@@ -10,7 +10,7 @@ use ibid_core::{ModelError, ModelId};
 use ibid_runtime::{Ctx, Pool, PoolError};
 
 use crate::Tokens;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Needs};
 
 /// What stands on an encoder and reads one result a text from its hidden states.
 pub(crate) trait Head: Send + Sync + 'static {
@@ -36,7 +36,7 @@ pub(crate) async fn in_batches<H: Head>(
     for batch in batches {
         let batch: Vec<Tokens> = texts.by_ref().take(batch.len()).collect();
         let head = Arc::clone(head);
-        outputs.extend(pool.run(ctx, move || head.encoder().encode(&batch, |states| head.read(states))).await?);
+        outputs.extend(pool.run(ctx, move || head.encoder().encode(&batch, Needs::All, || (), |states| head.read(states))).await?);
     }
     Ok(outputs)
 }

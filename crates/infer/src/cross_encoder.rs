@@ -10,6 +10,7 @@ use crate::batch::{Head, in_batches, model_error};
 use crate::encoder::Encoder;
 use crate::kernels::dot;
 use crate::manifest::{ModelEntry, ModelKind};
+use crate::product::Numbers;
 use crate::store::Files;
 use crate::tokenizer::Wordpieces;
 use crate::{InferError, Tokens};
@@ -65,7 +66,7 @@ impl CrossEncoder {
         let weights = files.weights()?;
         let hidden = files.config.hidden_size;
         let model = Model {
-            encoder: Encoder::load(&weights, &files.config)?,
+            encoder: Encoder::load(&weights, &files.config, Numbers::F32)?,
             tokens_max: entry.max_tokens,
             pooler: weights.matrix("pooler.dense.weight", hidden, hidden)?,
             pooler_bias: weights.vector("pooler.dense.bias", hidden)?,

@@ -10,6 +10,7 @@ use crate::batch::{Head, in_batches, model_error};
 use crate::encoder::Encoder;
 use crate::kernels::dot;
 use crate::manifest::{ModelEntry, ModelKind, Pooling};
+use crate::product::Numbers;
 use crate::store::Files;
 use crate::tokenizer::Wordpieces;
 use crate::{InferError, Tokens};
@@ -60,7 +61,7 @@ impl Embedder {
             });
         }
         let model = Model {
-            encoder: Encoder::load(&files.weights()?, &files.config)?,
+            encoder: Encoder::load(&files.weights()?, &files.config, Numbers::F32)?,
             dimension: *dimension,
             tokens_max: entry.max_tokens,
             pooling: *pooling,

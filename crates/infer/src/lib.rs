@@ -38,12 +38,14 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod attention;
 mod batch;
 mod config;
 mod cross_encoder;
 mod embedder;
 mod encoder;
 mod error;
+mod isa;
 mod kernels;
 mod manifest;
 mod product;
@@ -58,7 +60,9 @@ pub use cross_encoder::CrossEncoder;
 pub use embedder::Embedder;
 pub use encoder::Tokens;
 pub use error::InferError;
+pub use isa::{Isa, fma_peak, isa};
 pub use manifest::{FullForm, ModelEntry, ModelKind, Pooling, Precision};
+pub use product::Numbers;
 pub use pull::{HUB, Progress, pull};
 pub use quantize::{Agreement, compare, quantize};
 pub use reference::Reference;

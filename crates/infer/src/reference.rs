@@ -77,7 +77,8 @@ impl Reference {
 mod tests {
     use super::*;
     use crate::config::BertConfig;
-    use crate::encoder::Encoder;
+    use crate::encoder::{Encoder, Needs};
+    use crate::product::Numbers;
 
     #[test]
     fn our_encoder_computes_what_candle_computes() {
@@ -85,7 +86,7 @@ mod tests {
         let path = dir.join(WEIGHTS);
         let bytes = read(&path).unwrap();
         let config = BertConfig::read(&dir.join(CONFIG)).unwrap();
-        let encoder = Encoder::load(&Weights::parse(&path, &bytes).unwrap(), &config).unwrap();
+        let encoder = Encoder::load(&Weights::parse(&path, &bytes).unwrap(), &config, Numbers::F32).unwrap();
         let texts: Vec<Tokens> = [2, 3, 17, 64, 200]
             .into_iter()
             .map(|length| Tokens {
@@ -94,7 +95,7 @@ mod tests {
             })
             .collect();
         let theirs = Reference::load(dir).unwrap().encode(&texts).unwrap();
-        let ours = encoder.encode(&texts, <[f32]>::to_vec);
+        let ours = encoder.encode(&texts, Needs::All, || (), <[f32]>::to_vec);
         for (ours, theirs) in ours.iter().zip(&theirs) {
             assert_eq!(ours.len(), theirs.len());
             let difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
