@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use ibid_core::ModelId;
 use ibid_gateway::Secret;
-use ibid_infer::Device;
+use ibid_infer::{Device, Numbers};
 
 pub use settings::{SETTINGS, Setting};
 pub use values::Explained;
@@ -101,6 +101,8 @@ pub struct Models {
     pub reranker: ModelId,
     /// What they compute on.
     pub device: Device,
+    /// What encoders on the processor compute in.
+    pub numbers: Numbers,
     /// Tokens of one forward pass.
     pub batch_tokens_max: usize,
 }
@@ -308,6 +310,7 @@ impl Config {
                 embedder: values.model("models.embedder")?,
                 reranker: values.model("models.reranker")?,
                 device: values.device("models.device")?,
+                numbers: values.numbers("models.numbers")?,
                 batch_tokens_max: values.whole("models.batch_tokens_max", 64, 1 << 20)?,
             },
             search: Search { rerank_depth: values.whole("search.rerank_depth", 0, 200)? },

@@ -9,7 +9,7 @@ use ibid_answer::{Extractive, ExtractiveConfig};
 use ibid_core::{CollectionName, Generate, ModelId, Rerank, TenantId};
 use ibid_engine::{Engine, EngineError, Invalid, Models, Opened, Partition, Views};
 use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
-use ibid_infer::{InferError, LanguageModel, LanguageModelConfig, ModelStore};
+use ibid_infer::{Compute, InferError, LanguageModel, LanguageModelConfig, ModelStore};
 use ibid_retrieve::Retriever;
 use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, SystemRandom};
 
@@ -105,7 +105,8 @@ impl Parts {
     /// [`HouseError`]: no threads, a model that cannot be loaded, a generator that cannot be used.
     pub fn of_this_machine(config: &Config) -> Result<Parts, HouseError> {
         let pool = Pool::new(config.compute.threads, config.compute.jobs_max).map_err(HouseError::Pool)?;
-        let store = ModelStore::new(model_roots(config)).on(config.models.device);
+        let store = ModelStore::new(model_roots(config))
+            .on(Compute { device: config.models.device, numbers: config.models.numbers });
         let batch_tokens_max = config.models.batch_tokens_max;
         let embedder = store
             .load_embedder(&config.models.embedder, &pool, batch_tokens_max)

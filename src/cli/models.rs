@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use ibid_core::ModelId;
 use ibid_infer::{
-    Device, Embedder, FileState, FullForm, HUB, ModelEntry, ModelKind, ModelStore, Pooling, Precision, compare, pull,
+    Compute, Embedder, FileState, FullForm, HUB, ModelEntry, ModelKind, ModelStore, Pooling, Precision, compare, pull,
     quantize,
 };
 use ibid_runtime::{Ctx, Pool, Priority, SystemClock};
@@ -176,8 +176,8 @@ fn agreement(
     let pool = Pool::new(config.compute.threads, config.compute.jobs_max)?;
     let (dir, entry) = small;
     let described = ModelEntry::of(full, &entry.id)?;
-    let full = Embedder::load(full, &described, Device::Cpu, &pool, config.models.batch_tokens_max)?;
-    let small = Embedder::load(dir, entry, Device::Cpu, &pool, config.models.batch_tokens_max)?;
+    let full = Embedder::load(full, &described, Compute::default(), &pool, config.models.batch_tokens_max)?;
+    let small = Embedder::load(dir, entry, Compute::default(), &pool, config.models.batch_tokens_max)?;
     let ctx = Ctx::new(std::sync::Arc::new(SystemClock::new()), Priority::Ingest, None);
     let agreement = futures::executor::block_on(compare(&ctx, &full, &small, &passages))?;
     println!(

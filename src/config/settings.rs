@@ -96,6 +96,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "what models compute on: cpu, cuda:0 (or another number) or metal; the GPUs need a build with that feature",
     },
     Setting {
+        key: "models.numbers",
+        variable: "IBID_NUMBERS",
+        default: "f32",
+        about: "what encoders on the cpu compute in: f32, or int8, which is faster and within a hundredth of it",
+    },
+    Setting {
         key: "models.batch_tokens_max",
         variable: "IBID_BATCH_TOKENS_MAX",
         default: "256",

@@ -71,6 +71,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
     refused("[server]\nlisten = 'localhost'", "server.listen");
     refused("[models]\nembedder = ''", "models.embedder");
     refused("[models]\ndevice = 'gpu'", "models.device is \"gpu\", expected cpu, cuda:0 (or another number) or metal");
+    refused("[models]\nnumbers = 'f16'", "models.numbers is \"f16\", expected f32 or int8");
     refused("data_dir = ''", "data_dir");
     refused("data_dir = ", "not valid TOML");
 }
@@ -101,7 +102,10 @@ fn a_generator_runs_here_or_elsewhere() {
     let runs = Runs::Here { gguf: PathBuf::from("/h/m.gguf"), seed: 7, temperature: Some(1.0), top_p: 1.0 };
     assert_eq!(generators, [Generator { name: "a".to_owned(), runs }]);
     refused(&here("base_url = 'b'"), "generator[0].base_url does not go with gguf");
-    refused("[[generator]]\nname = 'a'\nbase_url = 'b'\nmodel = 'm'\nseed = 1", "generator[0].seed goes with gguf only");
+    refused(
+        "[[generator]]\nname = 'a'\nbase_url = 'b'\nmodel = 'm'\nseed = 1",
+        "generator[0].seed goes with gguf only",
+    );
     refused(&here("seed = -1"), "generator[0].seed is -1, expected a whole number from 0");
     refused(&here("top_p = 0"), "generator[0].top_p is 0, expected a number above 0 to 1");
     refused(&here("temperature = 'hot'"), "generator[0].temperature");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ibid_core::ModelId;
-use ibid_infer::{Device, NoDevice};
+use ibid_infer::{Device, NoDevice, NoNumbers, Numbers};
 use toml::{Table, Value};
 
 use super::{ConfigError, Generator, Origin, SETTINGS, expand, generators};
@@ -182,6 +182,11 @@ impl Values {
     pub(super) fn device(&self, key: &str) -> Result<Device, ConfigError> {
         let text = self.text(key)?;
         text.parse().map_err(|error: NoDevice| self.refuse(key, format!("is {text:?}, {error}")))
+    }
+
+    pub(super) fn numbers(&self, key: &str) -> Result<Numbers, ConfigError> {
+        let text = self.text(key)?;
+        text.parse().map_err(|error: NoNumbers| self.refuse(key, format!("is {text:?}, expected {error}")))
     }
 
     /// `None` where it is empty.

@@ -13,7 +13,7 @@ use crate::product::Spread;
 use crate::scheduler::{Head, Served};
 use crate::store::Files;
 use crate::tokenizer::Subwords;
-use crate::{Device, InferError, Tokens};
+use crate::{Compute, InferError, Tokens};
 
 /// A cross-encoder that runs here: an encoder over question and passage as one text, and one logit (Nogueira and Cho 2019).
 /// A passage's score does not depend, to the last bit, on the passages beside it.
@@ -31,7 +31,7 @@ struct Model {
 }
 
 impl CrossEncoder {
-    /// Loads the model in `dir` as `entry` describes it, for `device`; it computes on `pool`, at most `batch_tokens_max` tokens
+    /// Loads the model in `dir` as `entry` describes it, for `compute`; it computes on `pool`, at most `batch_tokens_max` tokens
     /// (at least one pair) a thread in one pass.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl CrossEncoder {
     pub fn load(
         dir: &Path,
         entry: &ModelEntry,
-        device: Device,
+        compute: Compute,
         pool: &Pool,
         batch_tokens_max: usize,
     ) -> Result<CrossEncoder, InferError> {
@@ -49,7 +49,7 @@ impl CrossEncoder {
         let files = Files::read(dir, entry)?;
         let weights = files.weights()?;
         let model = Model {
-            encoder: Forward::load(&weights, &files.config, device)?,
+            encoder: Forward::load(&weights, &files.config, compute)?,
             tokens_max: entry.max_tokens,
             head: ScoreHead::load(&weights, &files.config)?,
             tokenizer: files.tokenizer,
@@ -89,13 +89,8 @@ impl Model {
 impl Head for Model {
     type Output = f32;
 
-    fn forward(
-        &self,
-        texts: &[Tokens],
-        spread: Spread,
-        make_way: &(dyn Fn() + Sync),
-    ) -> Result<Vec<f32>, InferError> {
-        self.encoder.encode(texts, spread, make_way, |states| self.read(states))
+    fn forward(&self, texts: &[Tokens], spread: Spread, make_way: &(dyn Fn() + Sync)) -> Result<Vec<f32>, InferError> {
+        self.encoder.encode(texts, self.head.needs(), spread, make_way, |states| self.read(states))
     }
 }
 

@@ -1,9 +1,18 @@
-//! What a model computes on.
+//! What a model computes on, and in which numbers.
 
 use std::fmt;
 use std::str::FromStr;
 
-use crate::InferError;
+use crate::{InferError, Numbers};
+
+/// What a model computes on, and in which numbers: floats on the processor, unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Compute {
+    /// The device.
+    pub device: Device,
+    /// How the products of an encoder on the processor are computed; candle computes in floats.
+    pub numbers: Numbers,
+}
 
 /// A device. The processor is always there; the others where the program was built with candle's kernels for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +57,28 @@ impl fmt::Display for Device {
         }
     }
 }
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Numbers::F32 => "f32",
+            Numbers::Int8 => "int8",
+        })
+    }
+}
+
+impl FromStr for Numbers {
+    type Err = NoNumbers;
+
+    fn from_str(text: &str) -> Result<Numbers, NoNumbers> {
+        [Numbers::F32, Numbers::Int8].into_iter().find(|numbers| numbers.to_string() == text).ok_or(NoNumbers)
+    }
+}
+
+/// What a text that names no [`Numbers`] should have been.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("f32 or int8")]
+pub struct NoNumbers;
 
 /// What a text that names no device should have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use ibid_core::{BoxFuture, Embed, ModelError, ModelId, Purpose, Tokenize};
 use ibid_runtime::{Ctx, Pool};
 
+use crate::encoder::Needs;
 use crate::forward::Forward;
 use crate::kernels::dot;
 use crate::manifest::{ModelEntry, ModelKind, Pooling};
@@ -13,7 +14,7 @@ use crate::product::Spread;
 use crate::scheduler::{Head, Served};
 use crate::store::Files;
 use crate::tokenizer::Subwords;
-use crate::{Device, InferError, Tokens};
+use crate::{Compute, InferError, Tokens};
 
 /// An embedder that runs here: an encoder, pooled and brought to length 1 (Reimers and Gurevych 2019).
 ///
@@ -38,7 +39,7 @@ struct Model {
 }
 
 impl Embedder {
-    /// Loads the model in `dir` as `entry` describes it, for `device`; it computes on `pool`, at most `batch_tokens_max`
+    /// Loads the model in `dir` as `entry` describes it, for `compute`; it computes on `pool`, at most `batch_tokens_max`
     /// tokens (at least one text) a thread in one pass.
     ///
     /// # Errors
@@ -46,7 +47,7 @@ impl Embedder {
     pub fn load(
         dir: &Path,
         entry: &ModelEntry,
-        device: Device,
+        compute: Compute,
         pool: &Pool,
         batch_tokens_max: usize,
     ) -> Result<Embedder, InferError> {
@@ -60,7 +61,7 @@ impl Embedder {
             return Err(InferError::Malformed { path: dir.to_owned(), detail });
         }
         let model = Model {
-            encoder: Forward::load(&files.weights()?, &files.config, device)?,
+            encoder: Forward::load(&files.weights()?, &files.config, compute)?,
             hidden,
             dimension: *dimension,
             tokens_max: entry.max_tokens,
@@ -100,7 +101,11 @@ impl Head for Model {
         spread: Spread,
         make_way: &(dyn Fn() + Sync),
     ) -> Result<Vec<Vec<f32>>, InferError> {
-        self.encoder.encode(texts, spread, make_way, |states| self.read(states))
+        let needs = match self.pooling {
+            Pooling::Cls => Needs::First,
+            Pooling::Mean => Needs::All,
+        };
+        self.encoder.encode(texts, needs, spread, make_way, |states| self.read(states))
     }
 }
 

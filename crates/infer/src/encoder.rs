@@ -10,9 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 
 use crate::InferError;
+use crate::attention::{AttentionBuffers, Heads, sized};
 use crate::config::BertConfig;
-use crate::kernels::{gelu, layer_norm_rows, softmax_rows};
-use crate::product::{Matrix, MatrixMut, Onto, Spread, multiply};
+use crate::isa::{Isa, isa};
+use crate::kernels::{Then, layer_norm_rows};
+use crate::product::{Linear, Numbers, Spread, Stored};
 use crate::weights::{Table, Weights};
 
 /// Tokens that one thread takes through all layers at a time: enough to use each weight often, few enough for its cache.
@@ -27,12 +29,21 @@ pub struct Tokens {
     pub second: usize,
 }
 
+/// Which hidden states a head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Those of all tokens.
+    All,
+    /// That of the first token: the last layer computes no other.
+    First,
+}
+
 /// An encoder with its weights.
 #[derive(Debug)]
 pub(crate) struct Encoder {
+    isa: Isa,
     hidden: usize,
     head_size: usize,
-    epsilon: f32,
     words: Table,
     positions: Table,
     first_position: usize,
@@ -53,17 +64,11 @@ struct Layer {
     out_norm: Norm,
 }
 
-/// `x * weight + bias`; the weight is kept as `[in, out]`, as the product reads it fastest.
-#[derive(Debug)]
-struct Linear {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
 #[derive(Debug)]
 struct Norm {
     gain: Vec<f32>,
     shift: Vec<f32>,
+    epsilon: f32,
 }
 
 /// What a forward pass writes to; each keeps the largest size it has had.
@@ -75,8 +80,7 @@ struct Buffers {
     query_key_value: Vec<f32>,
     /// `[tokens, hidden]`
     context: Vec<f32>,
-    /// `[length, length]` of one text and head.
-    scores: Vec<f32>,
+    attention: AttentionBuffers,
     /// `[tokens, intermediate]`
     up: Vec<f32>,
 }
@@ -86,33 +90,35 @@ impl Encoder {
     ///
     /// # Errors
     /// A tensor is missing or has another shape than `config` says.
-    pub(crate) fn load(weights: &Weights<'_>, config: &BertConfig) -> Result<Encoder, InferError> {
+    pub(crate) fn load(weights: &Weights<'_>, config: &BertConfig, numbers: Numbers) -> Result<Encoder, InferError> {
         let hidden = config.hidden_size;
         let table = |name: &str, rows| weights.table(&format!("embeddings.{name}_embeddings.weight"), rows, hidden);
-        let layers = (0..config.num_hidden_layers).map(|n| Layer::load(weights, config, &format!("encoder.layer.{n}")));
+        let layer = |n| Layer::load(weights, config, numbers, &format!("encoder.layer.{n}"));
         Ok(Encoder {
+            isa: isa(),
             hidden,
             head_size: config.head_size(),
-            epsilon: config.layer_norm_eps,
             words: table("word", config.vocab_size)?,
             positions: table("position", config.max_position_embeddings)?,
             first_position: config.first_position,
             types: table("token_type", config.type_vocab_size)?,
-            norm: Norm::load(weights, "embeddings.LayerNorm", hidden)?,
-            layers: layers.collect::<Result<_, _>>()?,
+            norm: Norm::load(weights, "embeddings.LayerNorm", config)?,
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
             spare: Mutex::default(),
         })
     }
 
-    /// Takes each text through all layers and hands its hidden states, `[length, hidden]`, to `read`; returns what `read`
-    /// gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on all. A text's states do not depend
-    /// on the texts beside it. Each thread calls `make_way` a few times a layer.
+    /// Takes each text through all layers and hands its hidden states, `[length, hidden]` or the first alone as `needs` says,
+    /// to `read`; returns what `read` gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on
+    /// all. Each thread calls `make_way` a few times a layer: who has something more urgent does it there. A text's states do
+    /// not depend on the texts beside it.
     ///
     /// # Panics
     /// If a text is empty, or has a token, position or type that the model has not: who makes [`Tokens`] sees to that.
     pub(crate) fn encode<T: Send>(
         &self,
         texts: &[Tokens],
+        needs: Needs,
         spread: Spread,
         make_way: &(dyn Fn() + Sync),
         read: impl Fn(&[f32]) -> T + Sync,
@@ -124,12 +130,24 @@ impl Encoder {
         // One group's products are spread over the threads; of several, each has its thread.
         let within = if groups.len() == 1 { spread } else { Spread::Alone };
         let of_group = |group: Range<usize>| {
-            self.with_buffers(|buffers| self.group(&texts[group], within, buffers, make_way, &read))
+            self.with_buffers(|buffers| {
+                let states = self.pass(&texts[group], needs, within, make_way, buffers);
+                let states = states.into_iter().map(|rows| rows.start * self.hidden..rows.end * self.hidden);
+                states.map(|state| read(&buffers.stream[state])).collect::<Vec<T>>()
+            })
         };
         match spread {
             Spread::Alone => groups.into_iter().flat_map(of_group).collect(),
             Spread::Pool => groups.into_par_iter().flat_map_iter(of_group).collect(),
         }
+    }
+
+    /// Multiplications and additions of floats in a pass over texts of these lengths in tokens, all states needed.
+    pub(crate) fn operations(&self, lengths: &[usize]) -> usize {
+        let a_token: usize = self.layers.iter().map(Layer::operations).sum();
+        // Scores and context: `hidden` products and sums each for a token and a token it looks at.
+        let a_pair = 4 * self.hidden * self.layers.len();
+        lengths.iter().map(|length| length * (a_token + length * a_pair)).sum()
     }
 
     fn with_buffers<T>(&self, work: impl FnOnce(&mut Buffers) -> T) -> T {
@@ -140,44 +158,59 @@ impl Encoder {
         result
     }
 
-    fn group<T>(
+    /// Leaves the texts' states in `buffers.stream`; returns each text's rows there.
+    fn pass(
         &self,
         texts: &[Tokens],
+        needs: Needs,
         spread: Spread,
-        buffers: &mut Buffers,
         make_way: &(dyn Fn() + Sync),
-        read: impl Fn(&[f32]) -> T,
-    ) -> Vec<T> {
+        buffers: &mut Buffers,
+    ) -> Vec<Range<usize>> {
+        let (isa, hidden) = (self.isa, self.hidden);
         let mut rows = Vec::with_capacity(texts.len());
         let mut tokens = 0;
         for text in texts {
             rows.push(tokens..tokens + text.ids.len());
             tokens += text.ids.len();
         }
-        let stream = sized(&mut buffers.stream, tokens * self.hidden);
-        let context = sized(&mut buffers.context, tokens * self.hidden);
+        let mut stream = sized(&mut buffers.stream, tokens * hidden);
         for (text, rows) in texts.iter().zip(&rows) {
-            self.embed_tokens(text, &mut stream[rows.start * self.hidden..rows.end * self.hidden]);
+            self.embed_tokens(text, &mut stream[rows.start * hidden..rows.end * hidden]);
         }
-        self.norm.apply(stream, self.epsilon);
-        for layer in &self.layers {
-            let query_key_value = sized(&mut buffers.query_key_value, tokens * 3 * self.hidden);
-            layer.query_key_value.apply(stream, query_key_value, spread);
-            for rows in &rows {
-                self.attend(rows.clone(), query_key_value, context, &mut buffers.scores);
+        self.norm.apply(isa, stream);
+        for (number, layer) in self.layers.iter().enumerate() {
+            let query_key_value = sized(&mut buffers.query_key_value, tokens * 3 * hidden);
+            layer.query_key_value.apply(isa, stream, Then::Store, query_key_value, spread);
+            let of_texts = rows.clone();
+            if needs == Needs::First && number + 1 == self.layers.len() {
+                for (text, rows) in rows.iter_mut().enumerate() {
+                    stream.copy_within(rows.start * hidden..(rows.start + 1) * hidden, text * hidden);
+                    *rows = text..text + 1;
+                }
+                stream = &mut stream[..texts.len() * hidden];
             }
-            layer.attention_out.add(context, stream, spread);
-            layer.attention_norm.apply(stream, self.epsilon);
+            let context = sized(&mut buffers.context, stream.len());
+            for (text, rows) in of_texts.iter().zip(&rows) {
+                let heads = Heads {
+                    rows: &query_key_value[text.start * 3 * hidden..text.end * 3 * hidden],
+                    hidden,
+                    head_size: self.head_size,
+                };
+                let context = &mut context[rows.start * hidden..rows.end * hidden];
+                heads.attend(isa, spread, context, &mut buffers.attention);
+            }
+            layer.attention_out.apply(isa, context, Then::Add, stream, spread);
+            layer.attention_norm.apply(isa, stream);
             make_way();
-            let up = sized(&mut buffers.up, tokens * layer.up.bias.len());
-            layer.up.apply(stream, up, spread);
-            gelu(up);
+            let up = sized(&mut buffers.up, stream.len() / hidden * layer.up.outputs());
+            layer.up.apply(isa, stream, Then::Gelu, up, spread);
             make_way();
-            layer.down.add(up, stream, spread);
-            layer.out_norm.apply(stream, self.epsilon);
+            layer.down.apply(isa, up, Then::Add, stream, spread);
+            layer.out_norm.apply(isa, stream);
             make_way();
         }
-        rows.iter().map(|rows| read(&stream[rows.start * self.hidden..rows.end * self.hidden])).collect()
+        rows
     }
 
     fn embed_tokens(&self, text: &Tokens, out: &mut [f32]) {
@@ -186,24 +219,6 @@ impl Encoder {
             self.words.add_row(*id as usize, row);
             self.types.add_row(usize::from(position >= text.second), row);
             self.positions.add_row(self.first_position + position, row);
-        }
-    }
-
-    /// Attention within one text, head by head: `softmax(Q K^T / sqrt(head size)) V` into its rows of `context`.
-    fn attend(&self, rows: Range<usize>, query_key_value: &[f32], context: &mut [f32], scores: &mut Vec<f32>) {
-        let (length, size, hidden) = (rows.len(), self.head_size, self.hidden);
-        let scores = sized(scores, length * length);
-        let scale = 1.0 / (size as f32).sqrt();
-        for head in (0..hidden).step_by(size) {
-            let part = |part: usize| {
-                let first = rows.start * 3 * hidden + part * hidden + head;
-                Matrix::new(&query_key_value[first..], length, size, 3 * hidden)
-            };
-            let all = MatrixMut::new(scores, length, length, length);
-            multiply(part(0), part(1).transposed(), all, Onto::Nothing, Spread::Alone);
-            softmax_rows(scores, length, scale);
-            let out = MatrixMut::new(&mut context[rows.start * hidden + head..], length, size, hidden);
-            multiply(Matrix::new(scores, length, length, length), part(2), out, Onto::Nothing, Spread::Alone);
         }
     }
 }
@@ -227,87 +242,39 @@ fn runs(lengths: impl IntoIterator<Item = usize>, tokens_max: usize) -> Vec<Rang
     runs
 }
 
-/// The first `len` floats of a buffer that grows as needed; their values are whatever was there.
-fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
-}
-
 impl Layer {
-    fn load(weights: &Weights<'_>, config: &BertConfig, name: &str) -> Result<Layer, InferError> {
+    fn load(weights: &Weights<'_>, config: &BertConfig, numbers: Numbers, name: &str) -> Result<Layer, InferError> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
-        let part = |part: &str| Linear::load(weights, &format!("{name}.attention.self.{part}"), hidden, hidden);
+        let stored = |part: &str, inputs, outputs| Stored::read(weights, &format!("{name}.{part}"), inputs, outputs);
+        let linear = |part: &str, inputs, outputs| Linear::pack(numbers, inputs, vec![stored(part, inputs, outputs)?]);
+        let norm = |part: &str| Norm::load(weights, &format!("{name}.{part}"), config);
+        // Scores are divided by the square root of the head's size: here, once, instead.
+        let query = stored("attention.self.query", hidden, hidden)?.scaled(1.0 / (config.head_size() as f32).sqrt());
+        let (key, value) =
+            (stored("attention.self.key", hidden, hidden)?, stored("attention.self.value", hidden, hidden)?);
         Ok(Layer {
-            query_key_value: Linear::side_by_side(&[part("query")?, part("key")?, part("value")?]),
-            attention_out: Linear::load(weights, &format!("{name}.attention.output.dense"), hidden, hidden)?,
-            attention_norm: Norm::load(weights, &format!("{name}.attention.output.LayerNorm"), hidden)?,
-            up: Linear::load(weights, &format!("{name}.intermediate.dense"), hidden, intermediate)?,
-            down: Linear::load(weights, &format!("{name}.output.dense"), intermediate, hidden)?,
-            out_norm: Norm::load(weights, &format!("{name}.output.LayerNorm"), hidden)?,
+            query_key_value: Linear::pack(numbers, hidden, vec![query, key, value])?,
+            attention_out: linear("attention.output.dense", hidden, hidden)?,
+            attention_norm: norm("attention.output.LayerNorm")?,
+            up: linear("intermediate.dense", hidden, intermediate)?,
+            down: linear("output.dense", intermediate, hidden)?,
+            out_norm: norm("output.LayerNorm")?,
         })
     }
-}
 
-impl Linear {
-    fn load(weights: &Weights<'_>, name: &str, inputs: usize, outputs: usize) -> Result<Linear, InferError> {
-        let stored = weights.matrix(&format!("{name}.weight"), outputs, inputs)?;
-        let mut weight = vec![0.0; stored.len()];
-        for (output, row) in stored.chunks_exact(inputs).enumerate() {
-            for (input, value) in row.iter().enumerate() {
-                weight[input * outputs + output] = *value;
-            }
-        }
-        Ok(Linear { weight, bias: weights.vector(&format!("{name}.bias"), outputs)? })
-    }
-
-    /// Layers of equal inputs as one; the outputs stand one after the other.
-    fn side_by_side(parts: &[Linear]) -> Linear {
-        let inputs = parts.first().map_or(0, |part| part.weight.len() / part.bias.len());
-        let mut weight = Vec::with_capacity(parts.iter().map(|part| part.weight.len()).sum());
-        for input in 0..inputs {
-            for part in parts {
-                let outputs = part.bias.len();
-                weight.extend_from_slice(&part.weight[input * outputs..(input + 1) * outputs]);
-            }
-        }
-        Linear { weight, bias: parts.iter().flat_map(|part| part.bias.iter().copied()).collect() }
-    }
-
-    /// `out = x * weight + bias`
-    fn apply(&self, x: &[f32], out: &mut [f32], spread: Spread) {
-        for row in out.chunks_exact_mut(self.bias.len()) {
-            row.copy_from_slice(&self.bias);
-        }
-        self.accumulate(x, out, spread);
-    }
-
-    /// `out += x * weight + bias`
-    fn add(&self, x: &[f32], out: &mut [f32], spread: Spread) {
-        for row in out.chunks_exact_mut(self.bias.len()) {
-            row.iter_mut().zip(&self.bias).for_each(|(out, bias)| *out += bias);
-        }
-        self.accumulate(x, out, spread);
-    }
-
-    fn accumulate(&self, x: &[f32], out: &mut [f32], spread: Spread) {
-        let outputs = self.bias.len();
-        let (inputs, rows) = (self.weight.len() / outputs, out.len() / outputs);
-        let weight = Matrix::new(&self.weight, inputs, outputs, outputs);
-        let out = MatrixMut::new(out, rows, outputs, outputs);
-        multiply(Matrix::new(x, rows, inputs, inputs), weight, out, Onto::Itself, spread);
+    fn operations(&self) -> usize {
+        [&self.query_key_value, &self.attention_out, &self.up, &self.down].map(Linear::operations).iter().sum()
     }
 }
 
 impl Norm {
-    fn load(weights: &Weights<'_>, name: &str, len: usize) -> Result<Norm, InferError> {
-        let part = |part: &str| weights.vector(&format!("{name}.{part}"), len);
-        Ok(Norm { gain: part("weight")?, shift: part("bias")? })
+    fn load(weights: &Weights<'_>, name: &str, config: &BertConfig) -> Result<Norm, InferError> {
+        let part = |part: &str| weights.vector(&format!("{name}.{part}"), config.hidden_size);
+        Ok(Norm { gain: part("weight")?, shift: part("bias")?, epsilon: config.layer_norm_eps })
     }
 
-    fn apply(&self, rows: &mut [f32], epsilon: f32) {
-        layer_norm_rows(rows, &self.gain, &self.shift, epsilon);
+    fn apply(&self, isa: Isa, rows: &mut [f32]) {
+        layer_norm_rows(isa, rows, &self.gain, &self.shift, self.epsilon);
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::candle::Candle;
 use crate::config::{Architecture, ModelConfig};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Needs};
 use crate::product::Spread;
 use crate::weights::Weights;
-use crate::{Device, InferError, Tokens};
+use crate::{Compute, Device, InferError, Tokens};
 
 /// An encoder that is loaded.
 #[derive(Debug)]
@@ -17,14 +17,14 @@ pub(crate) enum Forward {
 }
 
 impl Forward {
-    /// Loads the encoder of a model for `device`.
+    /// Loads the encoder of a model for `compute`.
     ///
     /// # Errors
     /// A tensor is missing or has another shape than `config` says, or the device cannot be used.
-    pub(crate) fn load(weights: &Weights<'_>, config: &ModelConfig, device: Device) -> Result<Forward, InferError> {
-        match (&config.architecture, device) {
+    pub(crate) fn load(weights: &Weights<'_>, config: &ModelConfig, compute: Compute) -> Result<Forward, InferError> {
+        match (&config.architecture, compute.device) {
             (Architecture::Bert(bert) | Architecture::Roberta(bert), Device::Cpu) => {
-                Ok(Forward::Fused(Encoder::load(weights, bert)?))
+                Ok(Forward::Fused(Encoder::load(weights, bert, compute.numbers)?))
             }
             (Architecture::Bert(_) | Architecture::Roberta(_) | Architecture::ModernBert(_), device) => {
                 Ok(Forward::Candle(Candle::load(weights, config, device)?))
@@ -32,7 +32,8 @@ impl Forward {
         }
     }
 
-    /// Takes each text through all layers and hands its hidden states, `[length, hidden]`, to `read`; returns what `read`
+    /// Takes each text through all layers and hands its hidden states, `[length, hidden]` or the first alone
+    /// as `needs` says, to `read`; returns what `read`
     /// gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on
     /// all. Every few milliseconds, where it can, it calls `make_way`. A text's states do not depend on the texts beside it.
     ///
@@ -44,12 +45,13 @@ impl Forward {
     pub(crate) fn encode<T: Send>(
         &self,
         texts: &[Tokens],
+        needs: Needs,
         spread: Spread,
         make_way: &(dyn Fn() + Sync),
         read: impl Fn(&[f32]) -> T + Sync,
     ) -> Result<Vec<T>, InferError> {
         match self {
-            Forward::Fused(encoder) => Ok(encoder.encode(texts, spread, make_way, read)),
+            Forward::Fused(encoder) => Ok(encoder.encode(texts, needs, spread, make_way, read)),
             Forward::Candle(candle) => Ok(candle.encode(texts)?.iter().map(|states| read(states)).collect()),
         }
     }

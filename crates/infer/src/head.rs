@@ -4,7 +4,9 @@ use candle_transformers::models::modernbert::ClassifierPooling;
 
 use crate::InferError;
 use crate::config::{Architecture, ModelConfig};
-use crate::kernels::{dot, gelu, layer_norm_rows};
+use crate::encoder::Needs;
+use crate::isa::isa;
+use crate::kernels::{dot, gelu_all, layer_norm_rows};
 use crate::weights::Weights;
 
 /// A head of one label.
@@ -67,6 +69,14 @@ impl ScoreHead {
         }
     }
 
+    /// Which states of a pair it reads.
+    pub(crate) fn needs(&self) -> Needs {
+        match &self.between {
+            Between::Tanh | Between::Gelu { pooling: ClassifierPooling::CLS, .. } => Needs::First,
+            Between::Gelu { pooling: ClassifierPooling::MEAN, .. } => Needs::All,
+        }
+    }
+
     /// The logit of a pair with these hidden states, `[length, hidden]`.
     pub(crate) fn score(&self, states: &[f32]) -> f32 {
         let hidden = self.dense.bias.len();
@@ -78,8 +88,8 @@ impl ScoreHead {
                     ClassifierPooling::CLS => self.dense.apply(first),
                     ClassifierPooling::MEAN => self.dense.apply(&mean(states, hidden)),
                 };
-                gelu(&mut inner);
-                layer_norm_rows(&mut inner, gain, &vec![0.0; hidden], *epsilon);
+                gelu_all(isa(), &mut inner);
+                layer_norm_rows(isa(), &mut inner, gain, &vec![0.0; hidden], *epsilon);
                 inner
             }
         };

@@ -49,6 +49,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod attention;
 mod candle;
 mod chat;
 mod config;
@@ -61,6 +62,7 @@ mod error;
 mod forward;
 mod gguf;
 mod head;
+mod isa;
 mod kernels;
 mod language_model;
 mod llama;
@@ -79,12 +81,14 @@ mod wordpiece;
 
 pub use candle::Candle;
 pub use cross_encoder::CrossEncoder;
-pub use device::{Device, NoDevice};
+pub use device::{Compute, Device, NoDevice, NoNumbers};
 pub use embedder::Embedder;
 pub use encoder::Tokens;
 pub use error::InferError;
+pub use isa::{Isa, fma_peak, isa};
 pub use language_model::{LanguageModel, LanguageModelConfig};
 pub use manifest::{FullForm, ModelEntry, ModelKind, Pooling, Precision};
+pub use product::Numbers;
 pub use pull::{HUB, Progress, pull};
 pub use quantize::{Agreement, compare, quantize};
 pub use store::{FileState, Installed, ModelStore};

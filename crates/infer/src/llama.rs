@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use crate::InferError;
 use crate::gguf::Gguf;
-use crate::kernels::softmax_rows;
+use crate::isa::isa;
+use crate::kernels;
 use columns::{product, rms_norm, rotate, softmax, swiglu, widen};
 
 /// The most tokens of one block: a prompt is read at full speed, and a block takes some tens of milliseconds.
@@ -410,7 +411,7 @@ impl KeysValues {
         }
         let scale = 1.0 / (self.head_size as f32).sqrt();
         if N == 1 {
-            softmax_rows(scores, scores.len(), scale);
+            kernels::softmax(isa(), scores, scale);
         } else {
             softmax::<N>(scores, scale);
         }

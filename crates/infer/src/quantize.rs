@@ -121,7 +121,7 @@ fn f32_tensor(shape: &[usize], floats: &[f32]) -> Stored {
 }
 
 /// Codes of all rows, and a scale a row.
-fn int8_rows(floats: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
+pub(crate) fn int8_rows(floats: &[f32], columns: usize) -> (Vec<i8>, Vec<f32>) {
     let (mut codes, mut scales) = (Vec::with_capacity(floats.len()), Vec::new());
     for row in floats.chunks_exact(columns) {
         let top = row.iter().fold(0.0_f32, |top, weight| top.max(weight.abs())) / 127.0;

@@ -13,7 +13,7 @@ use crate::config::ModelConfig;
 use crate::manifest::{CONFIG, FILES, TOKENIZER, WEIGHTS, hashes, read, read_manifest, sha256_hex};
 use crate::tokenizer::Subwords;
 use crate::weights::Weights;
-use crate::{CrossEncoder, Device, Embedder, InferError, ModelEntry};
+use crate::{Compute, CrossEncoder, Embedder, InferError, ModelEntry};
 
 /// Says with a model's revision how its weights are run: another way that rounds differently gets another name.
 const FORWARD_VERSION: &str = "bert-f32-1";
@@ -28,7 +28,7 @@ const OWN_TOKENS_MIN: usize = 4;
 #[derive(Debug, Clone)]
 pub struct ModelStore {
     roots: Vec<PathBuf>,
-    device: Device,
+    compute: Compute,
 }
 
 /// A model that is there.
@@ -57,14 +57,14 @@ pub enum FileState {
 }
 
 impl ModelStore {
-    /// A store over these roots; one that does not exist is empty.
+    /// A store over these roots, loading for floats on the processor; a root that does not exist is empty.
     pub fn new(roots: Vec<PathBuf>) -> ModelStore {
-        ModelStore { roots, device: Device::Cpu }
+        ModelStore { roots, compute: Compute::default() }
     }
 
-    /// The same store, loading for `device`.
-    pub fn on(self, device: Device) -> ModelStore {
-        ModelStore { device, ..self }
+    /// The same store, loading for `compute`.
+    pub fn on(self, compute: Compute) -> ModelStore {
+        ModelStore { compute, ..self }
     }
 
     /// All models, by root, then as the manifest lists them, then by folder.
@@ -147,7 +147,7 @@ impl ModelStore {
     /// There is none of this name, its files are damaged, or it is of a kind that does not run here.
     pub fn load_embedder(&self, id: &ModelId, pool: &Pool, batch_tokens_max: usize) -> Result<Embedder, InferError> {
         let Installed { entry, dir } = self.find(id)?;
-        Embedder::load(&dir, &entry, self.device, pool, batch_tokens_max)
+        Embedder::load(&dir, &entry, self.compute, pool, batch_tokens_max)
     }
 
     /// Loads a cross-encoder that computes on `pool`, at most `batch_tokens_max` tokens (at least one pair) a job.
@@ -161,7 +161,7 @@ impl ModelStore {
         batch_tokens_max: usize,
     ) -> Result<CrossEncoder, InferError> {
         let Installed { entry, dir } = self.find(id)?;
-        CrossEncoder::load(&dir, &entry, self.device, pool, batch_tokens_max)
+        CrossEncoder::load(&dir, &entry, self.compute, pool, batch_tokens_max)
     }
 }
 

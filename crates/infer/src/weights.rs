@@ -32,6 +32,14 @@ pub(crate) enum Table {
 }
 
 impl Table {
+    /// All rows, `columns` floats each.
+    pub(crate) fn into_floats(self, columns: usize) -> Vec<f32> {
+        match self {
+            Table::F32(rows) => rows,
+            Table::Int8 { codes, scales } => dequantized(&codes, &scales, columns),
+        }
+    }
+
     /// Adds row `row` to `out`, whose length is the row's.
     pub(crate) fn add_row(&self, row: usize, out: &mut [f32]) {
         let start = row * out.len();
@@ -146,12 +154,7 @@ impl<'a> Weights<'a> {
         let &[rows, columns] = shape.as_slice() else {
             return Err(self.malformed(format!("tensor {stored_name} is int8 and no matrix")));
         };
-        let (codes, scales) = (self.codes(stored_name)?, self.scales(stored_name, rows)?);
-        let mut floats = Vec::with_capacity(codes.len());
-        for (row, scale) in codes.chunks_exact(columns.max(1)).zip(scales) {
-            floats.extend(row.iter().map(|code| f32::from(*code) * scale));
-        }
-        Ok(floats)
+        Ok(dequantized(&self.codes(stored_name)?, &self.scales(stored_name, rows)?, columns))
     }
 
     fn codes(&self, stored_name: &str) -> Result<Vec<i8>, InferError> {
@@ -195,6 +198,11 @@ fn check_shape(tensor: &str, given: &[usize], expected: &[usize]) -> Result<(), 
         return Ok(());
     }
     Err(InferError::Shape { tensor: tensor.to_owned(), given: given.to_vec(), expected: expected.to_vec() })
+}
+
+fn dequantized(codes: &[i8], scales: &[f32], columns: usize) -> Vec<f32> {
+    let rows = codes.chunks_exact(columns.max(1)).zip(scales);
+    rows.flat_map(|(row, scale)| row.iter().map(move |code| f32::from(*code) * scale)).collect()
 }
 
 fn floats_of(bytes: &[u8]) -> Vec<f32> {

@@ -120,7 +120,7 @@ widest! {
         let mut sums = [0.0; N];
         for row in rows.iter_mut() {
             for column in 0..N {
-                row[column] = exp((row[column] - top[column]) * scale);
+                row[column] = exp::<FUSED>((row[column] - top[column]) * scale);
                 sums[column] += row[column];
             }
         }
@@ -138,7 +138,7 @@ widest! {
     fn swiglu<N>(gate: &mut [f32], up: &[f32]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             // e^88 is the largest that a float holds.
-            *gate = *up * *gate / (1.0 + exp((-*gate).min(88.0)));
+            *gate = *up * *gate / (1.0 + exp::<FUSED>((-*gate).min(88.0)));
         }
     }
 }

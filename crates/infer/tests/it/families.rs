@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures::executor::block_on;
 use ibid_core::{Embed, Passage, Purpose, Rerank, Tokenize};
-use ibid_infer::{Candle, CrossEncoder, Device, Embedder, ModelEntry, ModelKind, Pooling, Tokens};
+use ibid_infer::{Candle, Compute, CrossEncoder, Device, Embedder, ModelEntry, ModelKind, Pooling, Tokens};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Deserialize;
@@ -120,7 +120,7 @@ fn embedders_give_the_states_of_transformers() {
                 passage_prefix: String::new(),
             };
             let entry = ModelEntry { kind, ..entry.clone() };
-            let embedder = Embedder::load(dir.path(), &entry, Device::Cpu, &pool(), 64).unwrap();
+            let embedder = Embedder::load(dir.path(), &entry, Compute::default(), &pool(), 64).unwrap();
             let vectors = block_on(embedder.embed(&ctx(), Purpose::Passage, &golden.texts)).unwrap();
             for ((ours, states), text) in vectors.iter().zip(&family.texts).zip(&golden.texts) {
                 let theirs = match pooling {
@@ -157,7 +157,7 @@ fn rerankers_give_the_logits_of_transformers() {
     for family in rerankers {
         let (dir, entry) = golden.install(family);
         assert_eq!(entry.kind, ModelKind::Reranker {});
-        let reranker = CrossEncoder::load(dir.path(), &entry, Device::Cpu, &pool(), 64).unwrap();
+        let reranker = CrossEncoder::load(dir.path(), &entry, Compute::default(), &pool(), 64).unwrap();
         for ((question, text), expected) in golden.pairs.iter().zip(&family.logits) {
             let passage = Passage { context: String::new(), text: text.clone() };
             let logit = block_on(reranker.score(&ctx(), question, &[passage])).unwrap()[0];
@@ -174,7 +174,7 @@ fn a_vector_is_cut_before_it_is_normalized_and_another_reading_is_another_revisi
     let load = |change: &dyn Fn(&mut ModelEntry)| {
         let mut entry = entry.clone();
         change(&mut entry);
-        Embedder::load(dir.path(), &entry, Device::Cpu, &pool(), 64).unwrap()
+        Embedder::load(dir.path(), &entry, Compute::default(), &pool(), 64).unwrap()
     };
     let described = load(&|_| ());
     let cut = load(&|entry| {
@@ -234,7 +234,7 @@ fn a_dimension_beyond_the_encoder_is_refused() {
     if let ModelKind::Embedder { dimension, .. } = &mut entry.kind {
         *dimension = 33;
     }
-    let refused = Embedder::load(dir.path(), &entry, Device::Cpu, &pool(), 64).unwrap_err().to_string();
+    let refused = Embedder::load(dir.path(), &entry, Compute::default(), &pool(), 64).unwrap_err().to_string();
     assert!(refused.ends_with("dimension is 33, expected 1 to 32 (hidden_size)"), "{refused}");
 }
 
@@ -245,7 +245,7 @@ fn a_long_text_has_the_tokens_of_the_whole_in_every_family() {
     let text = "Größe, naïve café: 東京 🙂\u{2003}and  three   spaces,\n\n a line that is passed by; ".repeat(1_500);
     for family in golden.embedders() {
         let (dir, entry) = golden.install(family);
-        let embedder = Embedder::load(dir.path(), &entry, Device::Cpu, &pool(), 64).unwrap();
+        let embedder = Embedder::load(dir.path(), &entry, Compute::default(), &pool(), 64).unwrap();
         let mut starts = Vec::new();
         embedder.token_starts(&text, &mut starts);
         let mut library = tokenizers::Tokenizer::from_file(dir.path().join("tokenizer.json")).unwrap();

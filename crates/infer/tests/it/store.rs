@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 use ibid_core::{Embed, Purpose};
-use ibid_infer::{Device, Embedder, FileState, InferError, ModelKind, ModelStore, Precision, compare, quantize};
+use ibid_infer::{Compute, Embedder, FileState, InferError, ModelKind, ModelStore, Precision, compare, quantize};
 
 use crate::{EMBEDDER, RERANKER, ctx, id, models_dir, pool, shipped};
 
@@ -76,7 +76,7 @@ fn a_quantized_model_agrees_with_its_source() {
     assert_eq!(ModelStore::new(vec![root.path().to_owned()]).find(&id("small")).unwrap().entry, entry);
 
     let (pool, texts) = (pool(), ["Vectors, once more.".to_owned(), "Größe".to_owned()]);
-    let small = Embedder::load(&target, &entry, Device::Cpu, &pool, 512).unwrap();
+    let small = Embedder::load(&target, &entry, Compute::default(), &pool, 512).unwrap();
     let full = shipped().load_embedder(&id(EMBEDDER), &pool, 512).unwrap();
     let agreement = block_on(compare(&ctx(), &full, &small, &texts)).unwrap();
     assert_eq!(agreement.texts, 2);
