@@ -1,8 +1,9 @@
 //! Markdown to chunks: how much text a second, and the tokenizer's share of it.
 //!
 //! Corpus: the Markdown files of `datasets/handbook` in the order of their paths, over and over until there is 1 MB, as one
-//! document; no randomness. Compares the shipped embedder's tokenizer, as ingest uses it, with a stand-in that costs next to
-//! nothing (a token a word and a punctuation mark), which leaves the chunker alone.
+//! document; no randomness. Compares the shipped embedder's tokenizer, as ingest uses it, with the tokenizers library on the
+//! same `tokenizer.json`, and with a stand-in that costs next to nothing (a token a word and a punctuation mark), which
+//! leaves the chunker alone.
 //! Leaves out: plain text, files of their own (each costs a little more than its bytes), several documents side by side.
 //!
 //! Run: `cargo bench -p ibid --bench chunking`
@@ -46,9 +47,24 @@ fn chunk(criterion: &mut Criterion) {
         println!("{name}: {} chunks of {} tokens in the mean", chunks.len(), tokens / chunks.len() as u32);
         beside::time(&mut group, name, || (), |()| chunker.chunk(&text, MediaType::Markdown, tokenizer))
     };
+    let library = tokenizers::Tokenizer::from_file(root.join("models").join(MODEL).join("tokenizer.json"));
     let wordpieces = time("wordpieces", &embedder);
+    let library =
+        time("wordpieces of the library", &Library(library.expect("the tokenizer comes with the repository")));
+    beside::print_ratio(&wordpieces, &library);
     let words = time("words", &Words);
     beside::print_ratio(&words, &wordpieces);
+}
+
+/// The tokenizers library.
+#[derive(Debug)]
+struct Library(tokenizers::Tokenizer);
+
+impl Tokenize for Library {
+    fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
+        let encoding = self.0.encode(text, false).expect("it has a token for every text");
+        out.extend(encoding.get_offsets().iter().map(|(start, _)| *start as u32));
+    }
 }
 
 /// A token for each word and each punctuation mark.

@@ -86,8 +86,8 @@ fn weight(name: &str, len: usize) -> Vec<f32> {
     let base = if name.to_lowercase().ends_with("norm.weight") { 1.0 } else { 0.0 };
     let mixed = |n: u32| {
         let mut x = n.wrapping_mul(747_796_405).wrapping_add(seed);
-        x = (x ^ x >> 16).wrapping_mul(0x45d9_f3b);
-        x = (x ^ x >> 16).wrapping_mul(0x45d9_f3b);
+        x = (x ^ x >> 16).wrapping_mul(0x045d_9f3b);
+        x = (x ^ x >> 16).wrapping_mul(0x045d_9f3b);
         x ^ x >> 16
     };
     let uniform = |n| f64::from(mixed(n)) / 2_f64.powi(32) - 0.5;
@@ -225,6 +225,86 @@ fn a_vector_is_cut_before_it_is_normalized_and_another_reading_is_another_revisi
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("{text}\n")).unwrap();
     assert_ne!(load(&|_| ()).revision(), described.revision());
+}
+
+#[test]
+fn a_model_is_described_by_its_own_files() {
+    let golden = golden();
+    let (dir, _) = golden.install(golden.embedders().next().unwrap());
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let described = || ModelEntry::describe(dir.path(), &id("tiny"));
+    let kind = |dimension, pooling, normalize, query: &str, passage: &str| {
+        let (query_prefix, passage_prefix) = (query.to_owned(), passage.to_owned());
+        ModelKind::Embedder { dimension, pooling, normalize, query_prefix, passage_prefix }
+    };
+    assert_eq!(described().unwrap().kind, kind(32, Pooling::Mean, true, "", ""));
+    assert_eq!(described().unwrap().max_tokens, 64);
+
+    write("tokenizer_config.json", r#"{"model_max_length": 1000000000000000019884624838656}"#);
+    write("1_Pooling/config.json", r#"{"embedding_dimension": 32, "pooling_mode": "cls"}"#);
+    write(
+        "config_sentence_transformers.json",
+        r#"{"prompts": {"query": "query: ", "passage": "passage: "}, "similarity_fn_name": "cosine", "truncate_dim": 16}"#,
+    );
+    assert_eq!(described().unwrap().kind, kind(16, Pooling::Cls, true, "query: ", "passage: "));
+    assert_eq!(described().unwrap().max_tokens, 64);
+
+    write("tokenizer_config.json", r#"{"model_max_length": 48}"#);
+    write("modules.json", r#"[{"type": "sentence_transformers.models.Transformer"}, {"type": "a.Pooling"}]"#);
+    write(
+        "config_sentence_transformers.json",
+        r#"{"prompts": {"query": null, "all": "of: "}, "default_prompt_name": "all", "similarity_fn_name": "dot"}"#,
+    );
+    assert_eq!(described().unwrap().kind, kind(32, Pooling::Cls, false, "of: ", "of: "));
+    assert_eq!(described().unwrap().max_tokens, 48);
+
+    write("modules.json", r#"[{"type": "a.Transformer"}, {"type": "a.Pooling"}, {"type": "a.Dense"}]"#);
+    assert!(described().unwrap_err().to_string().starts_with("module Dense is not supported"));
+}
+
+#[test]
+fn what_does_not_run_here_is_refused_with_the_reason() {
+    let golden = golden();
+    let family = |name: &str| golden.families.iter().find(|family| family.family == name).unwrap();
+    #[track_caller]
+    fn check(dir: &TempDir, file: &str, change: impl Fn(&mut Value), expected: &str) {
+        let path = dir.path().join(file);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        let mut json: Value = serde_json::from_str(&whole).unwrap();
+        change(&mut json);
+        std::fs::write(&path, json.to_string()).unwrap();
+        let loaded = ModelEntry::describe(dir.path(), &id("tiny"))
+            .and_then(|entry| Embedder::load(dir.path(), &entry, Device::Cpu, &pool(), 64));
+        let refused = loaded.unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    let (bert, _) = golden.install(family("bert"));
+    check(&bert, "config.json", |config| config["model_type"] = "t5".into(), "model type \"t5\" is not supported");
+    check(&bert, "config.json", |config| config["hidden_act"] = "relu".into(), "hidden_act \"relu\"");
+    check(&bert, "config.json", |config| config["num_attention_heads"] = 3.into(), "a multiple of num_attention_heads");
+    check(
+        &bert,
+        "config.json",
+        |config| config["vocab_size"] = 401.into(),
+        "shape [400, 32], config.json says [401, 32]",
+    );
+    check(&bert, "tokenizer.json", |tokenizer| tokenizer["post_processor"] = Value::Null, "post_processor");
+    let (roberta, _) = golden.install(family("roberta"));
+    check(&roberta, "config.json", |config| config["pad_token_id"] = 65.into(), "sizes are at least 1");
+    let (modern, _) = golden.install(family("modernbert"));
+    check(&modern, "config.json", |config| config["mlp_bias"] = true.into(), "ModernBERT with biases");
+    check(&modern, "config.json", |config| config["global_rope_theta"] = Value::Null, "names no rope_theta");
+    check(
+        &modern,
+        "config.json",
+        |config| config["num_hidden_layers"] = 5.into(),
+        "layers.4.attn_norm.weight is missing",
+    );
 }
 
 #[test]
