@@ -98,7 +98,7 @@ fn list(store: &ModelStore) -> anyhow::Result<()> {
         let entry = &model.entry;
         let kind = match &entry.kind {
             ModelKind::Embedder { dimension, .. } => format!("embedder, {dimension} dimensions"),
-            ModelKind::Reranker {} => "reranker".to_owned(),
+            ModelKind::Reranker { .. } => "reranker".to_owned(),
         };
         let precision = match entry.precision {
             Precision::F32 => "f32",

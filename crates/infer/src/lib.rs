@@ -11,6 +11,7 @@
 //! | `batch.rs`         | forward passes on the compute pool, in batches bounded by tokens                      |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
 //! | `cross_encoder.rs` | [`CrossEncoder`]: a question and passages to scores                                   |
+//! | `pace.rs`          | what the next texts will take, from what earlier ones took                            |
 //! | `reference.rs`     | [`Reference`]: the same encoder by candle, which tests and benches compare with       |
 //! | `manifest.rs`      | what is written down about a model                                                    |
 //! | `store.rs`         | [`ModelStore`]: folders of models; list, verify, import, load                         |
@@ -46,6 +47,7 @@ mod encoder;
 mod error;
 mod kernels;
 mod manifest;
+mod pace;
 mod product;
 mod pull;
 mod quantize;

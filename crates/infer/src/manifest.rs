@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ibid_core::ModelId;
+use ibid_core::{Calibration, ModelId};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ pub struct ModelEntry {
 }
 
 /// What a model does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ModelKind {
     /// A text to a vector.
@@ -69,7 +69,11 @@ pub enum ModelKind {
         passage_prefix: String,
     },
     /// A question and a passage to a score.
-    Reranker {},
+    Reranker {
+        /// What its score is worth; the plain sigmoid where nobody has fitted it.
+        #[serde(default)]
+        calibration: Calibration,
+    },
 }
 
 /// How the tokens' states become one vector.
@@ -108,7 +112,7 @@ pub struct FullForm {
 impl ModelEntry {
     /// Describes the model in `dir` from its own files: `config.json`, the weights, and, where they exist, what
     /// sentence-transformers keeps beside them (`modules.json`, `1_Pooling/config.json`, `sentence_bert_config.json`).
-    /// Prefixes are stated nowhere in a common form and come out empty.
+    /// Prefixes and calibrations are stated nowhere in a common form and come out as none.
     ///
     /// # Errors
     /// A file is missing or malformed, or the model is of a kind that does not run here.
@@ -116,7 +120,7 @@ impl ModelEntry {
         let config = BertConfig::read(&dir.join(CONFIG))?;
         refuse_other_modules(dir)?;
         let kind = if config.is_classifier() {
-            ModelKind::Reranker {}
+            ModelKind::Reranker { calibration: Calibration::default() }
         } else {
             let (query_prefix, passage_prefix) = (String::new(), String::new());
             ModelKind::Embedder { dimension: config.hidden_size, pooling: pooling(dir)?, query_prefix, passage_prefix }
