@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ibid_core::{
-    BoxFuture, Calibration, Embed, ModelError, ModelId, Pairs, Passage, Purpose, Rerank, Tokenize,
-};
+use ibid_core::{BoxFuture, Calibration, Embed, ModelError, ModelId, Pairs, Passage, Purpose, Rerank, Tokenize};
 use ibid_runtime::{Ctx, Disk};
 
 use crate::EvalError;

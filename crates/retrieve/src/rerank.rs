@@ -70,7 +70,8 @@ pub(crate) async fn rerank(
     let mut head = Head::of(hits, settings.weight);
     let mut reranked = Reranked::default();
     let mut order: Vec<usize> = (0..hits.len()).collect();
-    let waves = |share: u32| Waves { ctx, question, passages: &passages, end: settings.budget.map(|all| start + all / share) };
+    let waves =
+        |share: u32| Waves { ctx, question, passages: &passages, end: settings.budget.map(|all| start + all / share) };
     if let Some(small) = rerankers.small.as_ref().filter(|_| hits.len() > REFINED_MAX) {
         let wanted = settings.top_k.max(REFINED_MAX);
         let scored = waves(SMALL_SHARE).score(&**small, &mut head, &order, wanted).await?;
@@ -240,3 +241,6 @@ fn sort_and_number(hits: &mut [Hit], stage: impl Fn(&mut Scores) -> &mut Option<
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
