@@ -52,7 +52,7 @@ struct Global {
     /// The configuration file [default: ./ibid.toml if it is there]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Any setting, as in `--set search.rerank_depth=0`; `ibid config` lists them
+    /// Any setting, as in `--set rerank.depth=0`; `ibid config` lists them
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// A running server's address, such as http://127.0.0.1:7420 [default: the configured one if it runs, else the data
@@ -134,9 +134,9 @@ impl Global {
     fn sources(&self) -> anyhow::Result<Sources> {
         let mut flags = BTreeMap::new();
         for setting in &self.settings {
-            let (key, value) = setting.split_once('=').ok_or_else(|| {
-                anyhow::anyhow!("--set {setting:?}: expected KEY=VALUE, such as search.rerank_depth=0")
-            })?;
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| anyhow::anyhow!("--set {setting:?}: expected KEY=VALUE, such as rerank.depth=0"))?;
             flags.insert(key.to_owned(), value.to_owned());
         }
         if let Some(dir) = &self.data_dir {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ibid_core::ModelId;
 use ibid_gateway::Secret;
@@ -44,8 +45,8 @@ pub struct Config {
     pub compute: Compute,
     /// Which models, from where.
     pub models: Models,
-    /// What a search does that says nothing of it.
-    pub search: Search,
+    /// What a search does that says nothing of reranking.
+    pub rerank: Rerank,
     /// What an answer does that says nothing of it.
     pub answer: Answer,
     /// Language models that answer, the default first. The server's own extractive generator is always there, after them.
@@ -97,8 +98,10 @@ pub struct Models {
     pub roots: Vec<PathBuf>,
     /// The embedder of collections that name none.
     pub embedder: ModelId,
-    /// The cross-encoder.
+    /// The cross-encoder that has the last word.
     pub reranker: ModelId,
+    /// The one that goes first; `None`: there is none.
+    pub reranker_small: Option<ModelId>,
     /// What they compute on.
     pub device: Device,
     /// What encoders on the processor compute in.
@@ -107,16 +110,20 @@ pub struct Models {
     pub batch_tokens_max: usize,
 }
 
-/// What a search does that says nothing of it.
+/// What a search does that says nothing of reranking.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Search {
+pub struct Rerank {
     /// How many candidates are reranked; 0: none.
-    pub rerank_depth: usize,
+    pub depth: usize,
+    /// Time for it; `None`: until the deadline.
+    pub budget: Option<Duration>,
 }
 
 /// What an answer does that says nothing of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
+    /// The least relevance of a source; `None`: any.
+    pub relevance_floor: Option<f32>,
     /// The least rerank logit of a source; `None`: any.
     pub rerank_logit_floor: Option<f32>,
     /// The least cosine of a source that was not reranked; `None`: any.
@@ -309,12 +316,20 @@ impl Config {
                 roots: values.paths("models.roots")?,
                 embedder: values.model("models.embedder")?,
                 reranker: values.model("models.reranker")?,
+                reranker_small: values.optional_model("models.reranker_small")?,
                 device: values.device("models.device")?,
                 numbers: values.numbers("models.numbers")?,
                 batch_tokens_max: values.whole("models.batch_tokens_max", 64, 1 << 20)?,
             },
-            search: Search { rerank_depth: values.whole("search.rerank_depth", 0, 200)? },
+            rerank: Rerank {
+                depth: values.whole("rerank.depth", 0, 200)?,
+                budget: match values.whole("rerank.budget_ms", 0, 60_000)? {
+                    0 => None,
+                    ms => Some(Duration::from_millis(ms as u64)),
+                },
+            },
             answer: Answer {
+                relevance_floor: values.number("answer.relevance_floor", 0.0, 1.0)?,
                 rerank_logit_floor: values.number("answer.rerank_logit_floor", -1_000.0, 1_000.0)?,
                 cosine_floor: values.number("answer.cosine_floor", -1.0, 1.0)?,
                 sources_bytes_max: values.whole("answer.sources_bytes_max", 1 << 10, 1 << 20)?,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibid_answer::{Extractive, ExtractiveConfig};
-use ibid_core::{CollectionName, Generate, ModelId, Rerank, TenantId};
+use ibid_core::{CollectionName, Floor, Generate, ModelId, Rerank, TenantId};
 use ibid_engine::{Engine, EngineError, Invalid, Models, Opened, Partition, Views};
 use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
 use ibid_infer::{Compute, InferError, LanguageModel, LanguageModelConfig, ModelStore};
-use ibid_retrieve::Retriever;
+use ibid_retrieve::{Rerankers, Retriever};
 use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, SystemRandom};
 
-use crate::config::{Config, Generator, Runs};
+use crate::config::{self, Config, Generator, Runs};
 use crate::grpc::upload::Room;
 use crate::wire::search::Defaults;
 
@@ -91,8 +91,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Embedders.
     pub models: Models,
-    /// The cross-encoder.
-    pub reranker: Arc<dyn Rerank>,
+    /// The cross-encoders.
+    pub rerankers: Rerankers,
     /// What answers.
     pub generate: Arc<dyn Generate>,
 }
@@ -111,18 +111,20 @@ impl Parts {
         let embedder = store
             .load_embedder(&config.models.embedder, &pool, batch_tokens_max)
             .map_err(|source| HouseError::Model { what: "embedder", source })?;
-        let reranker = store
-            .load_reranker(&config.models.reranker, &pool, batch_tokens_max)
-            .map_err(|source| HouseError::Model { what: "reranker", source })?;
-        let reranker: Arc<dyn Rerank> = Arc::new(reranker);
-        let generate = gateway(&config.generators, Arc::clone(&reranker), &pool)?;
+        let reranker = |id, what| match store.load_reranker(id, &pool, batch_tokens_max) {
+            Ok(reranker) => Ok(Arc::new(reranker) as Arc<dyn Rerank>),
+            Err(source) => Err(HouseError::Model { what, source }),
+        };
+        let large = reranker(&config.models.reranker, "reranker")?;
+        let small = config.models.reranker_small.as_ref().map(|id| reranker(id, "small reranker")).transpose()?;
+        let generate = gateway(&config.generators, Arc::clone(&large), &pool)?;
         Ok(Parts {
             disk: Arc::new(RealDisk),
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
             pool,
             models: Models::only(Arc::new(embedder)),
-            reranker,
+            rerankers: Rerankers { small, large },
             generate: Arc::new(generate),
         })
     }
@@ -193,9 +195,9 @@ pub struct House {
     pub default_model: ModelId,
     pub(crate) room: Room,
     pub(crate) answer: ibid_answer::Config,
-    pub(crate) answer_floor: ibid_answer::Floor,
+    pub(crate) answer_floor: Floor,
     random: Arc<dyn Random>,
-    rerank_depth: usize,
+    rerank: config::Rerank,
 }
 
 impl House {
@@ -204,7 +206,7 @@ impl House {
     /// # Errors
     /// [`HouseError::Engine`].
     pub fn open(config: &Config, parts: Parts) -> Result<(House, Opened), HouseError> {
-        let Parts { disk, clock, random, pool, models, reranker, generate } = parts;
+        let Parts { disk, clock, random, pool, models, rerankers, generate } = parts;
         let default_model = models.default.clone();
         let engine_parts = ibid_engine::Parts {
             disk,
@@ -218,7 +220,7 @@ impl House {
             .map_err(|source| HouseError::Engine { folder: config.data_dir.clone(), source })?;
         let house = House {
             engine,
-            retriever: Retriever::new(pool.clone(), Some(reranker)),
+            retriever: Retriever::new(pool.clone(), Some(rerankers)),
             generate,
             clock,
             pool,
@@ -230,22 +232,23 @@ impl House {
                 tokens_max: 0,
                 temperature: 0.0,
             },
-            answer_floor: ibid_answer::Floor {
+            answer_floor: Floor {
+                relevance: config.answer.relevance_floor,
                 rerank_logit: config.answer.rerank_logit_floor,
                 cosine: config.answer.cosine_floor,
             },
             random,
-            rerank_depth: config.search.rerank_depth,
+            rerank: config.rerank.clone(),
         };
         Ok((house, opened))
     }
 
-    pub(crate) fn search_defaults(&self) -> Defaults {
-        Defaults { top_k: SEARCH_TOP_K, rerank_depth: self.rerank_depth }
+    pub(crate) fn search_defaults(&self) -> Defaults<'_> {
+        Defaults { top_k: SEARCH_TOP_K, rerank: &self.rerank }
     }
 
-    pub(crate) fn answer_defaults(&self) -> Defaults {
-        Defaults { top_k: ANSWER_TOP_K, rerank_depth: self.rerank_depth }
+    pub(crate) fn answer_defaults(&self) -> Defaults<'_> {
+        Defaults { top_k: ANSWER_TOP_K, rerank: &self.rerank }
     }
 
     /// The collections of these names, or all of the tenant if none is named, by name.

@@ -1,16 +1,16 @@
 //! A labelled set measured.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use ibid_core::{BoxFuture, Embed, ModelError, ModelId, Purpose, Rerank, Tokenize};
+use ibid_core::Rerank;
 use ibid_engine::{EmbedModel, Engine, Models, Views};
-use ibid_eval::{Beir, CachedEmbed, CachedRerank, Measurement, Progress};
-use ibid_retrieve::Retriever;
-use ibid_runtime::{Clock, Ctx, RealDisk, SystemClock, SystemRandom};
+use ibid_eval::{Beir, CachedEmbed, CachedRerank, EvalError, Measurement, Progress};
+use ibid_retrieve::Rerankers;
+use ibid_runtime::{Clock, RealDisk, SystemClock, SystemRandom};
 use indicatif::ProgressBar;
 
 use super::Global;
@@ -36,45 +36,12 @@ pub(super) struct Run {
     /// Keep embeddings and pair scores here, by hash of weights and input; a second run costs seconds then
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// How many candidates the cross-encoder scores; 0: no reranked run
-    #[arg(long, default_value_t = 10)]
+    /// How many candidates are reranked; 0: no reranked run
+    #[arg(long, default_value_t = 50)]
     rerank_depth: usize,
-}
-
-/// An embedder whose passages are kept; questions are embedded each time, so that times are real.
-#[derive(Debug)]
-struct PassagesKept {
-    kept: Arc<dyn Embed>,
-    model: Arc<dyn EmbedModel>,
-}
-
-impl Embed for PassagesKept {
-    fn model(&self) -> &ModelId {
-        self.model.model()
-    }
-    fn revision(&self) -> &str {
-        self.model.revision()
-    }
-    fn dimension(&self) -> usize {
-        self.model.dimension()
-    }
-    fn embed<'a>(
-        &'a self,
-        ctx: &'a Ctx,
-        purpose: Purpose,
-        texts: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
-        match purpose {
-            Purpose::Query => self.model.embed(ctx, purpose, texts),
-            Purpose::Passage => self.kept.embed(ctx, purpose, texts),
-        }
-    }
-}
-
-impl Tokenize for PassagesKept {
-    fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
-        self.model.token_starts(text, out);
-    }
+    /// Time for reranking in the default run, in milliseconds; pair scores are not kept then [default: as long as it takes]
+    #[arg(long, value_name = "MS")]
+    rerank_budget_ms: Option<u64>,
 }
 
 impl Eval {
@@ -94,13 +61,12 @@ impl Run {
         let config = global.config()?;
         let parts = Parts::of_this_machine(&config)?;
         let model = parts.models.get(&parts.models.default).context("the embedder is loaded")?.clone();
-        let (model, reranker): (Arc<dyn EmbedModel>, Arc<dyn Rerank>) = match &self.cache {
-            None => (model, parts.reranker),
+        let (model, rerankers): (Arc<dyn EmbedModel>, Rerankers) = match &self.cache {
+            None => (model, parts.rerankers),
             Some(folder) => {
                 std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-                let kept = Arc::new(CachedEmbed::open(Arc::clone(&model) as Arc<dyn Embed>, &RealDisk, folder)?);
-                let scores = CachedRerank::open(parts.reranker, &RealDisk, folder)?;
-                (Arc::new(PassagesKept { kept, model }), Arc::new(scores))
+                let model = Arc::new(CachedEmbed::open(model, &RealDisk, folder)?);
+                (model, self.rerankers(parts.rerankers, folder)?)
             }
         };
         let scratch = std::env::temp_dir().join(format!("ibid-eval-{}", std::process::id()));
@@ -115,9 +81,14 @@ impl Run {
         };
         let engine_config = ibid_engine::Config { folder: scratch.clone(), ..crate::house::engine_config(&config) };
         let (engine, _) = tokio::task::block_in_place(|| Engine::open(engine_config, engine_parts))?;
-        let retriever = Retriever::new(parts.pool, Some(reranker));
-        let measurement =
-            Measurement { engine: &engine, retriever: &retriever, clock, rerank_depth: self.rerank_depth };
+        let measurement = Measurement {
+            engine: &engine,
+            pool: &parts.pool,
+            rerankers,
+            clock,
+            rerank_depth: self.rerank_depth,
+            rerank_budget: self.rerank_budget_ms.map(Duration::from_millis),
+        };
         let progress = bar(0, "");
         let settings = Measurement::settings(model.model().clone());
         let report = measurement.beir(&set, settings, &|moved| show(&progress, moved)).await;
@@ -125,7 +96,7 @@ impl Run {
         tokio::task::block_in_place(|| drop(engine));
         std::fs::remove_dir_all(&scratch).with_context(|| format!("remove {}", scratch.display()))?;
         let report = report?;
-        if self.cache.is_some() && self.rerank_depth > 0 {
+        if self.cache.is_some() && self.rerank_depth > 0 && self.rerank_budget_ms.is_none() {
             eprintln!("note: pair scores may come from the cache; for the reranker's time measure without --cache");
         }
         if global.json {
@@ -134,6 +105,17 @@ impl Run {
             print!("{report}");
         }
         Ok(())
+    }
+}
+
+impl Run {
+    /// The cross-encoders with what they scored before; as they are where their own time decides what they score.
+    fn rerankers(&self, given: Rerankers, folder: &Path) -> anyhow::Result<Rerankers> {
+        if self.rerank_budget_ms.is_some() {
+            return Ok(given);
+        }
+        let kept = |model| Ok::<Arc<dyn Rerank>, EvalError>(Arc::new(CachedRerank::open(model, &RealDisk, folder)?));
+        Ok(Rerankers { small: given.small.map(kept).transpose()?, large: kept(given.large)? })
     }
 }
 

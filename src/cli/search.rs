@@ -103,7 +103,9 @@ fn show(hit: &proto::Hit, scores: bool) {
             stage("bm25", &scores.bm25),
             stage("cosine", &scores.cosine),
             stage("rrf", &scores.rrf),
+            stage("small rerank logit", &scores.small_logit),
             stage("rerank logit", &scores.rerank_logit),
+            stage("relevance", &scores.relevance),
             stage("mixed", &scores.mixed),
         ];
         println!("   {}", dim(stages.into_iter().flatten().collect::<Vec<_>>().join("  ")));

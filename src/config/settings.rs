@@ -87,7 +87,13 @@ pub const SETTINGS: &[Setting] = &[
         key: "models.reranker",
         variable: "IBID_RERANKER",
         default: "rerank-minilm-l6-int8",
-        about: "cross-encoder; the one that comes with the program",
+        about: "cross-encoder that has the last word; the one that comes with the program",
+    },
+    Setting {
+        key: "models.reranker_small",
+        variable: "IBID_RERANKER_SMALL",
+        default: "",
+        about: "cross-encoder that goes first and chooses which candidates the other one scores; empty: none",
     },
     Setting {
         key: "models.device",
@@ -108,10 +114,22 @@ pub const SETTINGS: &[Setting] = &[
         about: "tokens a thread takes in one forward pass, 64 to 1,048,576; a question waits for a fraction of a document's pass",
     },
     Setting {
-        key: "search.rerank_depth",
+        key: "rerank.depth",
         variable: "IBID_RERANK_DEPTH",
-        default: "20",
+        default: "50",
         about: "candidates that are reranked where a request does not say, 0 to 200; the dearest part of a question",
+    },
+    Setting {
+        key: "rerank.budget_ms",
+        variable: "IBID_RERANK_BUDGET_MS",
+        default: "100",
+        about: "time for it in milliseconds where a request does not say, to 60,000; what is not scored by then counts as its place before; 0: until the request's deadline",
+    },
+    Setting {
+        key: "answer.relevance_floor",
+        variable: "IBID_ANSWER_RELEVANCE_FLOOR",
+        default: "",
+        about: "least relevance of an answer's source, 0 to 1, by the cross-encoder; empty: any",
     },
     Setting {
         key: "answer.rerank_logit_floor",

@@ -24,18 +24,18 @@ fn the_defaults_are_valid() {
     let config = from("", &[], &[]).unwrap();
     assert_eq!(config.data_dir, PathBuf::from("./ibid-data"));
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:7420");
-    assert_eq!((config.search.rerank_depth, config.answer.rerank_logit_floor), (20, None));
+    assert_eq!((config.rerank.depth, config.answer.rerank_logit_floor), (50, None));
     assert!(config.compute.threads > 0);
 }
 
 #[test]
 fn a_flag_goes_before_the_environment_before_the_file() {
-    let file = "data_dir = 'file'\n[server]\nlisten = '127.0.0.1:1'\n[search]\nrerank_depth = 5";
+    let file = "data_dir = 'file'\n[server]\nlisten = '127.0.0.1:1'\n[rerank]\ndepth = 5";
     let environment = [("IBID_LISTEN", "127.0.0.1:2"), ("IBID_DATA_DIR", "~/there"), ("HOME", "/home/me")];
     let config = from(file, &environment, &[("server.listen", "127.0.0.1:3")]).unwrap();
     assert_eq!(config.server.listen.port(), 3);
     assert_eq!(config.data_dir, PathBuf::from("/home/me/there"));
-    assert_eq!(config.search.rerank_depth, 5);
+    assert_eq!(config.rerank.depth, 5);
 }
 
 #[test]
@@ -64,9 +64,9 @@ fn an_unknown_key_is_refused_with_the_nearest() {
 
 #[test]
 fn a_value_out_of_range_is_refused_with_the_range() {
-    refused("[search]\nrerank_depth = 201", "search.rerank_depth is \"201\", expected a whole number from 0 to 200");
-    refused("[search]\nrerank_depth = -1", "search.rerank_depth");
-    refused("[search]\nrerank_depth = true", "search.rerank_depth has the wrong type");
+    refused("[rerank]\ndepth = 201", "rerank.depth is \"201\", expected a whole number from 0 to 200");
+    refused("[rerank]\ndepth = -1", "rerank.depth");
+    refused("[rerank]\ndepth = true", "rerank.depth has the wrong type");
     refused("[answer]\ncosine_floor = 1.5", "answer.cosine_floor");
     refused("[server]\nlisten = 'localhost'", "server.listen");
     refused("[models]\nembedder = ''", "models.embedder");

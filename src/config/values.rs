@@ -190,6 +190,11 @@ impl Values {
     }
 
     /// `None` where it is empty.
+    pub(super) fn optional_model(&self, key: &str) -> Result<Option<ModelId>, ConfigError> {
+        if self.text(key)?.is_empty() { Ok(None) } else { self.model(key).map(Some) }
+    }
+
+    /// `None` where it is empty.
     pub(super) fn optional_path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
         let text = self.text(key)?;
         Ok(Some(text).filter(|text| !text.is_empty()).map(|text| expand(&text, self.home.as_deref())))

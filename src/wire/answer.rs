@@ -29,7 +29,11 @@ pub(crate) struct Asked {
 }
 
 /// `generators` are the names of those there are.
-pub(crate) fn asked(request: pb::AnswerRequest, defaults: Defaults, generators: &[String]) -> Result<Asked, Invalid> {
+pub(crate) fn asked(
+    request: pb::AnswerRequest,
+    defaults: Defaults<'_>,
+    generators: &[String],
+) -> Result<Asked, Invalid> {
     let question = search::question(request.question)?;
     let search = search::settings("search", request.search, question, None, defaults)?;
     text::at_most("idempotency_key", request.idempotency_key.len(), IDEMPOTENCY_KEY_BYTES_MAX)?;
@@ -141,7 +145,7 @@ mod tests {
     fn check(change: impl Fn(&mut pb::AnswerRequest), expected: &str) {
         let mut request = pb::AnswerRequest { question: "why?".into(), ..Default::default() };
         change(&mut request);
-        let defaults = Defaults { top_k: 6, rerank_depth: 20 };
+        let defaults = Defaults { top_k: 6, rerank: &crate::config::Rerank { depth: 20, budget: None } };
         let refused = asked(request, defaults, &["extractive".to_owned()]).unwrap_err();
         assert_eq!(refused.field, expected);
     }

@@ -13,7 +13,8 @@ pub(crate) fn render_response(ctx: &Ctx, retrieved: Retrieved) -> pb::SearchResp
     pb::SearchResponse {
         hits: render_hits(retrieved.hits),
         collections: render_searched(retrieved.collections),
-        reranked: retrieved.reranked,
+        reranked: retrieved.reranked.large,
+        reranked_small: retrieved.reranked.small,
         timings: Some(timings(ctx)),
     }
 }
@@ -47,7 +48,9 @@ fn render_scores(scores: Scores) -> pb::Scores {
         bm25: scores.bm25.map(ranked),
         cosine: scores.cosine.map(ranked),
         rrf: scores.rrf.map(ranked),
+        small_logit: scores.small_logit.map(ranked),
         rerank_logit: scores.rerank_logit.map(ranked),
+        relevance: scores.relevance.map(ranked),
         mixed: scores.mixed.map(ranked),
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ibid_core::CollectionName;
+use ibid_core::{CollectionName, Floor};
 use ibid_engine::Invalid;
-use ibid_retrieve::{Floor, Fusion, Mode, Query, Rerank};
+use ibid_retrieve::{Fusion, Mode, Query, Rerank};
 
 use super::{collection, filter, text};
+use crate::config;
 use crate::proto as pb;
 
 const QUESTION_BYTES_MAX: usize = 8_192;
@@ -18,10 +19,9 @@ const RERANK_WEIGHT_DEFAULT: f32 = 0.5;
 
 /// What holds where the request says nothing.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Defaults {
+pub(crate) struct Defaults<'a> {
     pub(crate) top_k: usize,
-    /// 0: no reranking.
-    pub(crate) rerank_depth: usize,
+    pub(crate) rerank: &'a config::Rerank,
 }
 
 /// What to search: the collections named, or all of the tenant if there are none; and how.
@@ -31,7 +31,7 @@ pub(crate) struct Search {
     pub(crate) query: Query,
 }
 
-pub(crate) fn search(request: pb::SearchRequest, defaults: Defaults) -> Result<Search, Invalid> {
+pub(crate) fn search(request: pb::SearchRequest, defaults: Defaults<'_>) -> Result<Search, Invalid> {
     let question = question(request.question)?;
     text::no_more_than("query_vector", request.query_vector.len(), VECTOR_DIMENSIONS_MAX)?;
     if request.query_vector.iter().any(|component| !component.is_finite()) {
@@ -53,7 +53,7 @@ pub(crate) fn settings(
     given: Option<pb::SearchSettings>,
     question: String,
     vector: Option<Vec<f32>>,
-    defaults: Defaults,
+    defaults: Defaults<'_>,
 ) -> Result<Search, Invalid> {
     let given = given.unwrap_or_default();
     let top_k = given.top_k.map_or(defaults.top_k, |top_k| top_k as usize);
@@ -69,9 +69,10 @@ pub(crate) fn settings(
         top_k,
         candidates,
         fusion: given.fusion.map_or_else(Fusion::default, fusion),
-        rerank: rerank(given.rerank, defaults.rerank_depth),
+        rerank: rerank(given.rerank, defaults.rerank),
         filter: filter.transpose()?,
         floor: Floor {
+            relevance: floor(&format!("{field}.relevance_floor"), given.relevance_floor)?,
             rerank_logit: floor(&format!("{field}.rerank_logit_floor"), given.rerank_logit_floor)?,
             cosine: floor(&format!("{field}.cosine_floor"), given.cosine_floor)?,
         },
@@ -114,27 +115,26 @@ fn floor(field: &str, given: Option<f32>) -> Result<Option<f32>, Invalid> {
     Ok(given)
 }
 
-fn rerank(given: Option<pb::Rerank>, depth_default: usize) -> Rerank {
-    let given = given.unwrap_or(pb::Rerank {
-        depth: u32::try_from(depth_default).expect("configured, at most 200"),
-        weight: None,
-        budget_ms: 0,
-    });
-    match given.depth {
-        0 => Rerank::Off,
-        depth => Rerank::Top {
-            depth: depth as usize,
-            weight: given.weight.unwrap_or(RERANK_WEIGHT_DEFAULT),
-            budget: Some(given.budget_ms).filter(|ms| *ms > 0).map(|ms| Duration::from_millis(ms.into())),
-        },
+fn rerank(given: Option<pb::Rerank>, default: &config::Rerank) -> Rerank {
+    let depth = given.map_or(default.depth, |given| given.depth as usize);
+    if depth == 0 {
+        return Rerank::Off;
     }
+    let given = given.unwrap_or_default();
+    let budget = match given.budget_ms {
+        None => default.budget,
+        Some(0) => None,
+        Some(ms) => Some(Duration::from_millis(ms.into())),
+    };
+    Rerank::Top { depth, weight: given.weight.unwrap_or(RERANK_WEIGHT_DEFAULT), budget }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DEFAULTS: Defaults = Defaults { top_k: 10, rerank_depth: 20 };
+    const BUDGET: Option<Duration> = Some(Duration::from_millis(100));
+    const DEFAULTS: Defaults<'_> = Defaults { top_k: 10, rerank: &config::Rerank { depth: 50, budget: BUDGET } };
 
     fn parse(change: impl Fn(&mut pb::SearchRequest, &mut pb::SearchSettings)) -> Result<Search, Invalid> {
         let mut request = pb::SearchRequest { question: "why?".into(), ..Default::default() };
@@ -163,11 +163,12 @@ mod tests {
         check(|_, settings| settings.candidates = 1_001, "settings.candidates");
         let fusion = |k| Some(pb::Fusion { k: Some(k), lexical_weight: None, vector_weight: None });
         check(|_, settings| settings.fusion = fusion(0.0), "settings.fusion.k");
-        let rerank = |depth, weight| Some(pb::Rerank { depth, weight: Some(weight), budget_ms: 0 });
+        let rerank = |depth, weight| Some(pb::Rerank { depth, weight: Some(weight), budget_ms: None });
         check(|_, settings| settings.rerank = rerank(201, 0.5), "settings.rerank.depth");
         check(|_, settings| settings.rerank = rerank(1, 1.5), "settings.rerank.weight");
         check(|_, settings| settings.filter = Some(pb::Filter::default()), "settings.filter");
         check(|_, settings| settings.cosine_floor = Some(f32::NAN), "settings.cosine_floor");
+        check(|_, settings| settings.relevance_floor = Some(f32::NAN), "settings.relevance_floor");
     }
 
     #[test]
@@ -177,9 +178,14 @@ mod tests {
             (query.top_k, query.candidates, query.mode, query.fusion),
             (10, 50, Mode::Hybrid, Fusion::default())
         );
-        assert_eq!(query.rerank, Rerank::Top { depth: 20, weight: 0.5, budget: None });
-        let off = pb::Rerank { depth: 0, weight: None, budget_ms: 0 };
-        assert_eq!(parse(|_, settings| settings.rerank = Some(off)).unwrap().query.rerank, Rerank::Off);
+        assert_eq!(query.rerank, Rerank::Top { depth: 50, weight: 0.5, budget: BUDGET });
+        let rerank = |depth, budget_ms| {
+            let given = pb::Rerank { depth, weight: None, budget_ms };
+            parse(|_, settings| settings.rerank = Some(given)).unwrap().query.rerank
+        };
+        assert_eq!(rerank(0, None), Rerank::Off);
+        assert_eq!(rerank(5, None), Rerank::Top { depth: 5, weight: 0.5, budget: BUDGET });
+        assert_eq!(rerank(5, Some(0)), Rerank::Top { depth: 5, weight: 0.5, budget: None });
         assert_eq!(parse(|_, settings| settings.top_k = Some(80)).unwrap().query.candidates, 80);
     }
 

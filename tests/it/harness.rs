@@ -111,7 +111,9 @@ impl TestServer {
     async fn start_in_of(folder: TempDir, change: impl FnOnce(Parts) -> Parts) -> TestServer {
         log();
         let file = Some(folder.path().join(config::FILE)).filter(|file| file.exists());
-        let flags = [("data_dir", folder.path().to_str().unwrap()), ("server.listen", "127.0.0.1:0")];
+        // Without a budget equal requests have equal replies, however busy the machine is.
+        let budget = ("rerank.budget_ms", "0");
+        let flags = [("data_dir", folder.path().to_str().unwrap()), ("server.listen", "127.0.0.1:0"), budget];
         let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let config = Config::load(&Sources { file: file.clone(), environment: Default::default(), flags }).unwrap();
         let parts = || Parts::of_this_machine(&config).unwrap();

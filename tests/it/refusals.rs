@@ -197,7 +197,7 @@ fn documents() -> Vec<Row> {
 fn searches() -> Vec<Row> {
     let exists = || condition(CompareOp::Exists, Vec::new());
     let fusion = |k| Some(Fusion { k: Some(k), ..Default::default() });
-    let rerank = |depth, weight| Some(Rerank { depth, weight, budget_ms: 0 });
+    let rerank = |depth, weight| Some(Rerank { depth, weight, budget_ms: None });
     let wide = Filter { kind: Some(Kind::Or(FilterList { filters: vec![exists(); 257] })) };
     let deep = (1..20).fold(exists(), |inner, _| not(inner));
     let deep_field = "settings.filter.not.not.not.not.not.not.not.not.not.not.not.not.not.not.not.not";

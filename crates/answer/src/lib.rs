@@ -31,7 +31,7 @@ mod verify;
 mod words;
 
 pub use extractive::{Extractive, ExtractiveConfig};
-pub use stream::{AnswerRequest, Answerer, Config, Event, Finish, Floor, NumberedSource};
+pub use stream::{AnswerRequest, Answerer, Config, Event, Finish, NumberedSource};
 
 /// What an answer says, and nothing else, when the sources do not hold it.
 pub const NO_INFORMATION: &str = "I don't have that information.";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use ibid_core::{
-    Citation, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, Hit, Message, ModelError,
+    Citation, FinishReason, Floor, Generate, GenerateRequest, Generated, GenerationStream, Hit, Message, ModelError,
     TenantKey, Usage,
 };
 use ibid_runtime::Ctx;
@@ -26,27 +26,6 @@ pub struct Config {
     pub tokens_max: u32,
     /// 0 for the most likely text.
     pub temperature: f32,
-}
-
-/// The least score of a source. A hit is judged by its cross-encoder's logit, or by its cosine if it has none; a hit that
-/// has neither, or whose score has no floor, is a source.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Floor {
-    /// For hits that the cross-encoder saw.
-    pub rerank_logit: Option<f32>,
-    /// For the others.
-    pub cosine: Option<f32>,
-}
-
-impl Floor {
-    fn admits(&self, hit: &Hit) -> bool {
-        let judged = match (hit.scores.rerank_logit, hit.scores.cosine) {
-            (Some(logit), _) => self.rerank_logit.map(|floor| logit.score >= floor),
-            (None, Some(cosine)) => self.cosine.map(|floor| cosine.score >= floor),
-            (None, None) => None,
-        };
-        judged.unwrap_or(true)
-    }
 }
 
 /// What is asked.
@@ -274,7 +253,7 @@ impl Answer {
 fn select(hits: Vec<Hit>, floor: Floor, config: &Config) -> Vec<Hit> {
     let mut bytes = 0;
     let mut selected = Vec::new();
-    for hit in hits.into_iter().filter(|hit| floor.admits(hit)).take(config.sources_max) {
+    for hit in hits.into_iter().filter(|hit| floor.admits(&hit.scores)).take(config.sources_max) {
         bytes += hit.text.len();
         if bytes > config.sources_bytes_max && !selected.is_empty() {
             break;
@@ -379,7 +358,7 @@ mod tests {
     fn without_a_source_nobody_is_asked() {
         let mut far = hit(1, "Refunds.");
         far.scores.rerank_logit = Some(Ranked { rank: 1, score: -3.0 });
-        let floor = Floor { rerank_logit: Some(-2.0), cosine: None };
+        let floor = Floor { rerank_logit: Some(-2.0), ..Floor::default() };
         let asked = AnswerRequest { floor, ..request(vec![far]) };
         insta::assert_snapshot!(told(Script(None), asked, &ctx()), @r#"
         retrieved
@@ -449,7 +428,7 @@ mod tests {
         let numbers = |floor, config: Config| -> Vec<String> {
             select(hits.clone(), floor, &config).into_iter().map(|hit| hit.document.to_string()).collect()
         };
-        let both = Floor { rerank_logit: Some(0.0), cosine: Some(0.3) };
+        let both = Floor { rerank_logit: Some(0.0), cosine: Some(0.3), ..Floor::default() };
         assert_eq!(numbers(both, CONFIG), ["1.md", "4.md", "5.md"]);
         assert_eq!(numbers(both, Config { sources_max: 1, ..CONFIG }), ["1.md"]);
         assert_eq!(numbers(Floor::default(), Config { sources_bytes_max: 25, ..CONFIG }), ["1.md", "2.md"]);

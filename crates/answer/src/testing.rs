@@ -1,10 +1,13 @@
 //! Hits, a cross-encoder and a request for the tests of this crate.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ibid_core::{
-    BoxFuture, ChunkId, CollectionKey, CollectionName, DocumentId, DocumentKey, GenerateRequest, Hit, MediaType,
-    Metadata, ModelError, ModelId, PartitionKey, Passage, Rerank, Revision, Scores, Source, Span, TenantKey,
+    BoxFuture, Calibration, ChunkId, CollectionKey, CollectionName, DocumentId, DocumentKey, GenerateRequest, Hit,
+    MediaType, Metadata, ModelError, ModelId, Pairs, PartitionKey, Passage, Rerank, Revision, Scores, Source, Span,
+    TenantKey,
 };
 use ibid_runtime::{Ctx, ManualClock, Priority};
 
@@ -53,15 +56,33 @@ impl Rerank for Overlap {
         "1"
     }
 
-    fn score<'a>(
+    fn calibration(&self) -> Calibration {
+        Calibration::default()
+    }
+
+    fn pairs<'a>(
         &'a self,
         _: &'a Ctx,
         question: &'a str,
         passages: &'a [Passage],
-    ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn Pairs + 'a>, ModelError>> {
         let asked: Vec<String> = words(question).collect();
-        let score = move |passage: &Passage| words(&passage.text).filter(|word| asked.contains(word)).count() as f32;
-        Box::pin(async move { Ok(passages.iter().map(score).collect()) })
+        let common = |passage: &Passage| words(&passage.text).filter(|word| asked.contains(word)).count() as f32;
+        let scores = Scored(passages.iter().map(common).collect());
+        Box::pin(async move { Ok(Box::new(scores) as Box<dyn Pairs>) })
+    }
+}
+
+#[derive(Debug)]
+struct Scored(Vec<f32>);
+
+impl Pairs for Scored {
+    fn expected(&self, _: Range<usize>) -> Option<Duration> {
+        None
+    }
+
+    fn score(&self, range: Range<usize>) -> BoxFuture<'_, Result<Vec<f32>, ModelError>> {
+        Box::pin(async move { Ok(self.0[range].to_vec()) })
     }
 }
 

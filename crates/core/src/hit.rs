@@ -20,10 +20,51 @@ pub struct Scores {
     pub cosine: Option<Ranked>,
     /// Reciprocal rank fusion of the lists above.
     pub rrf: Option<Ranked>,
-    /// The cross-encoder's raw score, any real number.
+    /// The small cross-encoder's raw score, any real number.
+    pub small_logit: Option<Ranked>,
+    /// The large cross-encoder's raw score, any real number.
     pub rerank_logit: Option<Ranked>,
-    /// The cross-encoder's score mixed with the fused one, 0 to 1 within one result list.
+    /// How likely the hit answers the question, 0 to 1, by the largest cross-encoder that scored it.
+    pub relevance: Option<Ranked>,
+    /// Relevance mixed with the fused score, 0 to 1.
     pub mixed: Option<Ranked>,
+}
+
+/// The least scores of a hit that is kept. A hit that a cross-encoder scored is judged by its relevance and by the large
+/// one's logit, any other by its cosine. A score that the hit has not, or that has no floor, judges nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Floor {
+    /// For hits that a cross-encoder scored.
+    pub relevance: Option<f32>,
+    /// For hits that the large cross-encoder scored.
+    pub rerank_logit: Option<f32>,
+    /// For hits that no cross-encoder scored.
+    pub cosine: Option<f32>,
+}
+
+impl Floor {
+    /// Whether a hit with these scores is kept.
+    pub fn admits(&self, scores: &Scores) -> bool {
+        let holds = |floor: Option<f32>, ranked: Option<Ranked>| match (floor, ranked) {
+            (Some(floor), Some(ranked)) => ranked.score >= floor,
+            (None, _) | (_, None) => true,
+        };
+        if scores.relevance.is_none() && scores.rerank_logit.is_none() {
+            return holds(self.cosine, scores.cosine);
+        }
+        holds(self.relevance, scores.relevance) && holds(self.rerank_logit, scores.rerank_logit)
+    }
+}
+
+/// What a model reads around a chunk: the title, then the headings, each that is there and does not repeat the one before.
+pub fn context(title: &str, heading_path: &[String]) -> String {
+    let mut parts: Vec<&str> = Vec::with_capacity(heading_path.len() + 1);
+    for part in std::iter::once(title).chain(heading_path.iter().map(String::as_str)) {
+        if !part.is_empty() && parts.last() != Some(&part) {
+            parts.push(part);
+        }
+    }
+    parts.join(" > ")
 }
 
 /// A chunk that was found.
@@ -53,4 +94,29 @@ pub struct Hit {
     pub metadata: Metadata,
     /// What each stage thought of it.
     pub scores: Scores,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_judges_the_scores_there_are() {
+        let ranked = |score| Some(Ranked { rank: 1, score });
+        let floor = Floor { relevance: Some(0.5), rerank_logit: Some(0.0), cosine: Some(0.3) };
+        let none = Scores { cosine: ranked(0.2), ..Scores::default() };
+        let small = Scores { relevance: ranked(0.6), ..none };
+        let large = |logit| Scores { rerank_logit: ranked(logit), ..small };
+        assert!(!floor.admits(&none) && Floor { cosine: None, ..floor }.admits(&none));
+        assert!(floor.admits(&small) && !Floor { relevance: Some(0.7), ..floor }.admits(&small));
+        assert!(floor.admits(&large(0.1)) && !floor.admits(&large(-0.1)));
+        assert!(floor.admits(&Scores::default()));
+    }
+
+    #[test]
+    fn a_context_says_nothing_twice_in_a_row() {
+        let headings = |path: &[&str]| path.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>();
+        assert_eq!(context("Terms", &headings(&["Terms", "", "Refunds"])), "Terms > Refunds");
+        assert_eq!(context("", &[]), "");
+    }
 }

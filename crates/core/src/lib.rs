@@ -32,11 +32,11 @@ pub use chunk::{BlockKind, Chunk};
 pub use citation::{Citation, Verdict};
 pub use document::{CollectionSettings, Language, MediaType, Metadata, Principal, Readers, Trust, Value, ValueType};
 pub use filter::{Compare, Filter, FilterError};
-pub use hit::{Hit, Ranked, Scores};
+pub use hit::{Floor, Hit, Ranked, Scores, context};
 pub use keys::{ChunkId, CollectionKey, DocumentKey, Generation, KeyDeriver, Label, PartitionKey, Revision, TenantKey};
 pub use model::{
-    BoxFuture, Embed, FinishReason, Generate, GenerateRequest, Generated, Generation as GenerationStream, Message,
-    ModelError, Passage, Purpose, Rerank, Role, Source, Tokenize, Usage,
+    BoxFuture, Calibration, Embed, FinishReason, Generate, GenerateRequest, Generated, Generation as GenerationStream,
+    Message, ModelError, Pairs, Passage, Purpose, Rerank, Role, Source, Tokenize, Usage,
 };
 pub use names::{CollectionName, DocumentId, ModelId, NameError, TenantName};
 pub use span::Span;

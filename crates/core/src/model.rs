@@ -2,11 +2,14 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use ibid_runtime::{Ctx, Stopped};
+use serde::{Deserialize, Serialize};
 
 use crate::{ModelId, TenantKey};
 
@@ -94,20 +97,74 @@ pub struct Passage {
     pub text: String,
 }
 
+/// What a cross-encoder's logit is worth: `relevance = 1 / (1 + exp(-(slope * logit + intercept)))`, the probability that
+/// the passage answers the question, fitted on judged pairs (Platt 1999). The default is the plain sigmoid.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// What the logit is multiplied by, above 0.
+    pub slope: f32,
+    /// What is added to it.
+    pub intercept: f32,
+}
+
+impl Default for Calibration {
+    fn default() -> Calibration {
+        Calibration { slope: 1.0, intercept: 0.0 }
+    }
+}
+
+impl Calibration {
+    /// The relevance of a finite logit, 0 to 1; never falls as the logit rises.
+    pub fn relevance(self, logit: f32) -> f32 {
+        1.0 / (1.0 + (-(self.slope * logit + self.intercept)).exp())
+    }
+}
+
 /// A question and passages to scores.
 pub trait Rerank: Send + Sync + Debug {
     /// The model's name.
     fn model(&self) -> &ModelId;
     /// The model's weights, as a hash: what cached scores are keyed by.
     fn revision(&self) -> &str;
-    /// One raw score (logit) a passage, in order; higher is more relevant. A passage that is too long is cut at the end, the
-    /// question is not cut before the passage is used up.
+    /// What its logits are worth.
+    fn calibration(&self) -> Calibration;
+    /// Reads the question and each passage once, so that pairs of them can be scored piece by piece, in time.
+    fn pairs<'a>(
+        &'a self,
+        ctx: &'a Ctx,
+        question: &'a str,
+        passages: &'a [Passage],
+    ) -> BoxFuture<'a, Result<Box<dyn Pairs + 'a>, ModelError>>;
+
+    /// One raw score (logit) a passage, in order, as [`Pairs::score`] gives it for all of them.
     fn score<'a>(
         &'a self,
         ctx: &'a Ctx,
         question: &'a str,
         passages: &'a [Passage],
-    ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>>;
+    ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>> {
+        Box::pin(async move {
+            let pairs = self.pairs(ctx, question, passages).await?;
+            pairs.score(0..passages.len()).await
+        })
+    }
+}
+
+/// A question with each of its passages, in their order, ready to be scored.
+pub trait Pairs: Send + Sync + Debug {
+    /// The time that scoring the pairs of `range` is unlikely to exceed, from their length and from what such pairs took of
+    /// late. `None` if nothing was measured of late: then a single pair tells.
+    ///
+    /// # Panics
+    /// If `range` reaches beyond the pairs.
+    fn expected(&self, range: Range<usize>) -> Option<Duration>;
+
+    /// One raw score (logit) a pair of `range`, in order; higher is more relevant. A passage that is too long is cut at its
+    /// end; the question is cut only where it would leave the passage next to nothing.
+    ///
+    /// # Panics
+    /// If `range` reaches beyond the pairs.
+    fn score(&self, range: Range<usize>) -> BoxFuture<'_, Result<Vec<f32>, ModelError>>;
 }
 
 /// Who speaks in a prompt.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::executor::block_on;
-use ibid_core::{CollectionSettings, DocumentKey, PartitionKey, Revision};
+use ibid_core::{CollectionSettings, DocumentKey, PartitionKey, Revision, context};
 use ibid_ledger::StoredChunk;
 use ibid_lexical::{Changes, Entry as Words};
 use ibid_runtime::PoolError;
@@ -144,17 +144,6 @@ fn compute<T: Send + 'static>(state: &State, work: impl FnOnce() -> T + Send + '
         PoolError::Stopped(_) => EngineError::Closing,
         PoolError::Full { .. } => EngineError::of_pool(error),
     })
-}
-
-/// What stands around a chunk: the title, then the headings that do not repeat it.
-fn context(title: &str, heading_path: &[String]) -> String {
-    let mut parts: Vec<&str> = Vec::with_capacity(heading_path.len() + 1);
-    for part in std::iter::once(title).chain(heading_path.iter().map(String::as_str)) {
-        if !part.is_empty() && parts.last() != Some(&part) {
-            parts.push(part);
-        }
-    }
-    parts.join(" > ")
 }
 
 /// What the encoder reads of a chunk.

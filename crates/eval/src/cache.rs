@@ -1,14 +1,16 @@
 //! Models whose results are kept on disk: a second measurement on the same set costs seconds instead of hours.
 //!
-//! A result is kept under the BLAKE3 of the model's revision and of everything the model was given. A question's times
-//! measured through a cache are not those of the model.
+//! A result is kept under the BLAKE3 of the model's revision and of everything the model was given. Passages' vectors and
+//! pairs' scores are kept; questions are embedded each time, so that their times are the model's.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use ibid_core::{BoxFuture, Embed, ModelError, ModelId, Passage, Purpose, Rerank};
+use ibid_core::{BoxFuture, Calibration, Embed, ModelError, ModelId, Pairs, Passage, Purpose, Rerank, Tokenize};
 use ibid_runtime::{Ctx, Disk};
 
 use crate::EvalError;
@@ -23,19 +25,19 @@ pub struct CacheCounts {
     pub misses: u64,
 }
 
-/// An embedder that embeds no text twice.
+/// An embedder that embeds no passage twice.
 #[derive(Debug)]
-pub struct CachedEmbed {
-    inner: Arc<dyn Embed>,
+pub struct CachedEmbed<M: ?Sized> {
+    inner: Arc<M>,
     cache: Cache,
 }
 
-impl CachedEmbed {
+impl<M: Embed + ?Sized> CachedEmbed<M> {
     /// Wraps `inner` with the vectors kept in `folder`, which is made if need be.
     ///
     /// # Errors
     /// [`EvalError::Cache`].
-    pub fn open(inner: Arc<dyn Embed>, disk: &dyn Disk, folder: &Path) -> Result<CachedEmbed, EvalError> {
+    pub fn open(inner: Arc<M>, disk: &dyn Disk, folder: &Path) -> Result<CachedEmbed<M>, EvalError> {
         let cache = Cache::open(disk, folder, "embed", inner.revision(), inner.dimension())?;
         Ok(CachedEmbed { inner, cache })
     }
@@ -44,9 +46,24 @@ impl CachedEmbed {
     pub fn counts(&self) -> CacheCounts {
         self.cache.counts()
     }
+
+    async fn passages(&self, ctx: &Ctx, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
+        ctx.check()?;
+        let keys: Vec<Key> = texts.iter().map(|text| key(self.revision(), &["passage", text])).collect();
+        let missing = self.cache.missing(&keys);
+        if !missing.is_empty() {
+            let asked: Vec<String> = missing.iter().map(|input| texts[*input].clone()).collect();
+            let vectors = self.inner.embed(ctx, Purpose::Passage, &asked).await?;
+            let whole = vectors.iter().all(|vector| vector.len() == self.dimension());
+            check_shape(self.model(), whole && vectors.len() == asked.len())?;
+            self.cache.insert(missing.iter().zip(&vectors).map(|(input, vector)| (keys[*input], &vector[..])));
+        }
+        let records = self.cache.lock();
+        Ok(keys.iter().map(|key| stored(&records, key).to_vec()).collect())
+    }
 }
 
-impl Embed for CachedEmbed {
+impl<M: Embed + ?Sized> Embed for CachedEmbed<M> {
     fn model(&self) -> &ModelId {
         self.inner.model()
     }
@@ -65,24 +82,16 @@ impl Embed for CachedEmbed {
         purpose: Purpose,
         texts: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
-        Box::pin(async move {
-            ctx.check()?;
-            let purpose_name = match purpose {
-                Purpose::Query => "query",
-                Purpose::Passage => "passage",
-            };
-            let keys: Vec<Key> = texts.iter().map(|text| key(self.revision(), &[purpose_name, text])).collect();
-            let missing = self.cache.missing(&keys);
-            if !missing.is_empty() {
-                let asked: Vec<String> = missing.iter().map(|input| texts[*input].clone()).collect();
-                let vectors = self.inner.embed(ctx, purpose, &asked).await?;
-                let whole = vectors.iter().all(|vector| vector.len() == self.dimension());
-                check_shape(self.model(), whole && vectors.len() == asked.len())?;
-                self.cache.insert(missing.iter().zip(&vectors).map(|(input, vector)| (keys[*input], &vector[..])));
-            }
-            let records = self.cache.lock();
-            Ok(keys.iter().map(|key| stored(&records, key).to_vec()).collect())
-        })
+        match purpose {
+            Purpose::Query => self.inner.embed(ctx, purpose, texts),
+            Purpose::Passage => Box::pin(self.passages(ctx, texts)),
+        }
+    }
+}
+
+impl<M: Tokenize + ?Sized> Tokenize for CachedEmbed<M> {
+    fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
+        self.inner.token_starts(text, out);
     }
 }
 
@@ -118,25 +127,53 @@ impl Rerank for CachedRerank {
         self.inner.revision()
     }
 
-    fn score<'a>(
+    fn calibration(&self) -> Calibration {
+        self.inner.calibration()
+    }
+
+    fn pairs<'a>(
         &'a self,
         ctx: &'a Ctx,
         question: &'a str,
         passages: &'a [Passage],
-    ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>> {
+    ) -> BoxFuture<'a, Result<Box<dyn Pairs + 'a>, ModelError>> {
+        let key_of = |passage: &Passage| key(self.revision(), &[question, &passage.context, &passage.text]);
+        let keys = passages.iter().map(key_of).collect();
+        let pairs = CachedPairs { of: self, ctx, question, passages, keys };
+        Box::pin(async move { Ok(Box::new(pairs) as Box<dyn Pairs>) })
+    }
+}
+
+/// A question's pairs; the model reads those that have no score when they are asked for.
+#[derive(Debug)]
+struct CachedPairs<'a> {
+    of: &'a CachedRerank,
+    ctx: &'a Ctx,
+    question: &'a str,
+    passages: &'a [Passage],
+    keys: Vec<Key>,
+}
+
+impl Pairs for CachedPairs<'_> {
+    /// What is kept takes no time, and says nothing of what the model would take.
+    fn expected(&self, _: Range<usize>) -> Option<Duration> {
+        None
+    }
+
+    fn score(&self, range: Range<usize>) -> BoxFuture<'_, Result<Vec<f32>, ModelError>> {
         Box::pin(async move {
-            ctx.check()?;
-            let key_of = |passage: &Passage| key(self.revision(), &[question, &passage.context, &passage.text]);
-            let keys: Vec<Key> = passages.iter().map(key_of).collect();
-            let missing = self.cache.missing(&keys);
+            self.ctx.check()?;
+            let CachedRerank { inner, cache } = self.of;
+            let (keys, passages) = (&self.keys[range.clone()], &self.passages[range]);
+            let missing = cache.missing(keys);
             if !missing.is_empty() {
                 let asked: Vec<Passage> = missing.iter().map(|input| passages[*input].clone()).collect();
-                let logits = self.inner.score(ctx, question, &asked).await?;
-                check_shape(self.model(), logits.len() == asked.len())?;
+                let logits = inner.score(self.ctx, self.question, &asked).await?;
+                check_shape(inner.model(), logits.len() == asked.len())?;
                 let scored = missing.iter().zip(logits.chunks_exact(1));
-                self.cache.insert(scored.map(|(input, logit)| (keys[*input], logit)));
+                cache.insert(scored.map(|(input, logit)| (keys[*input], logit)));
             }
-            let records = self.cache.lock();
+            let records = cache.lock();
             Ok(keys.iter().flat_map(|key| stored(&records, key)).copied().collect())
         })
     }
@@ -268,15 +305,30 @@ mod tests {
         fn revision(&self) -> &str {
             self.revision
         }
-        fn score<'a>(
+        fn calibration(&self) -> Calibration {
+            Calibration::default()
+        }
+        fn pairs<'a>(
             &'a self,
             _ctx: &'a Ctx,
             question: &'a str,
             passages: &'a [Passage],
-        ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>> {
+        ) -> BoxFuture<'a, Result<Box<dyn Pairs + 'a>, ModelError>> {
             let texts: Vec<_> = passages.iter().map(|p| format!("{question}/{}/{}", p.context, p.text)).collect();
             self.asked.lock().unwrap().push(texts.join("|"));
-            Box::pin(async move { Ok(passages.iter().map(|passage| passage.text.len() as f32).collect()) })
+            Box::pin(async move { Ok(Box::new(Lengths(passages)) as Box<dyn Pairs>) })
+        }
+    }
+
+    #[derive(Debug)]
+    struct Lengths<'a>(&'a [Passage]);
+
+    impl Pairs for Lengths<'_> {
+        fn expected(&self, _: Range<usize>) -> Option<Duration> {
+            None
+        }
+        fn score(&self, range: Range<usize>) -> BoxFuture<'_, Result<Vec<f32>, ModelError>> {
+            Box::pin(async move { Ok(self.0[range].iter().map(|passage| passage.text.len() as f32).collect()) })
         }
     }
 
@@ -284,12 +336,12 @@ mod tests {
         Ctx::new(Arc::new(SystemClock::new()), Priority::Query, None)
     }
 
-    fn embed(cached: &CachedEmbed, purpose: Purpose, texts: &[&str]) -> Vec<Vec<f32>> {
+    fn embed(cached: &CachedEmbed<Counting>, purpose: Purpose, texts: &[&str]) -> Vec<Vec<f32>> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
         block_on(cached.embed(&ctx(), purpose, &texts)).unwrap()
     }
 
-    fn open(model: &Arc<Counting>, disk: &MemoryDisk) -> CachedEmbed {
+    fn open(model: &Arc<Counting>, disk: &MemoryDisk) -> CachedEmbed<Counting> {
         CachedEmbed::open(model.clone(), disk, Path::new("caches")).unwrap()
     }
 
@@ -313,13 +365,16 @@ mod tests {
     }
 
     #[test]
-    fn purpose_and_revision_are_part_of_the_input() {
+    fn a_question_is_always_asked_and_a_revision_has_its_own_vectors() {
         let (disk, model) = (MemoryDisk::new(), Counting::of("r1"));
         let cached = open(&model, &disk);
         assert_eq!(embed(&cached, Purpose::Passage, &["one"]), [vector(Purpose::Passage, "one")]);
-        assert_eq!(embed(&cached, Purpose::Query, &["one"]), [vector(Purpose::Query, "one")]);
+        for _ in 0..2 {
+            assert_eq!(embed(&cached, Purpose::Query, &["one"]), [vector(Purpose::Query, "one")]);
+        }
+        assert_eq!(model.asked(), ["one"; 3]);
         let other = Counting::of("r2");
-        embed(&open(&other, &disk), Purpose::Query, &["one"]);
+        embed(&open(&other, &disk), Purpose::Passage, &["one"]);
         assert_eq!(other.asked(), ["one"]);
     }
 
@@ -341,10 +396,10 @@ mod tests {
         let (disk, model) = (MemoryDisk::new(), Counting::of("r1"));
         let cached = open(&model, &disk);
         disk.inject(Fault::DiskFull(0));
-        assert_eq!(embed(&cached, Purpose::Query, &["one"]), [vector(Purpose::Query, "one")]);
-        embed(&cached, Purpose::Query, &["one", "two"]);
+        assert_eq!(embed(&cached, Purpose::Passage, &["one"]), [vector(Purpose::Passage, "one")]);
+        embed(&cached, Purpose::Passage, &["one", "two"]);
         assert_eq!(model.asked(), ["one", "two"]);
-        embed(&open(&model, &disk), Purpose::Query, &["one", "two"]);
+        embed(&open(&model, &disk), Purpose::Passage, &["one", "two"]);
         assert_eq!(model.asked(), ["one"], "what was written later is there");
     }
 
@@ -352,7 +407,7 @@ mod tests {
     fn vectors_of_another_length_than_announced_are_refused() {
         let model = Arc::new(Counting { dimension: 3, ..Arc::into_inner(Counting::of("r1")).unwrap() });
         let cached = open(&model, &MemoryDisk::new());
-        let result = block_on(cached.embed(&ctx(), Purpose::Query, &["one".to_owned()]));
+        let result = block_on(cached.embed(&ctx(), Purpose::Passage, &["one".to_owned()]));
         assert!(matches!(result, Err(ModelError::Failed { .. })), "{result:?}");
     }
 }

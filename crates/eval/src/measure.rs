@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use ibid_core::{
-    CollectionName, CollectionSettings, DocumentId, Language, MediaType, Metadata, Operator, Readers, TenantName, Trust,
+    CollectionName, CollectionSettings, DocumentId, Floor, Language, MediaType, Metadata, Operator, Readers,
+    TenantName, Trust,
 };
 use ibid_engine::{Engine, Partition, Put, Stage};
-use ibid_retrieve::{Floor, Fusion, Mode, Query, Rerank, Retriever};
-use ibid_runtime::{Clock, Ctx, Priority};
+use ibid_retrieve::{Fusion, Mode, Query, Rerank, Rerankers, Retriever};
+use ibid_runtime::{Clock, Ctx, Pool, Priority};
 
 use crate::{Beir, EvalError, Quality, Report, Run, RunReport, Runs};
 
@@ -20,6 +21,8 @@ const PUTS_AT_ONCE: usize = 64;
 const DOCUMENTS_DEEP: usize = 100;
 /// Candidates an arm that a search gives by default.
 const CANDIDATES: usize = 50;
+/// Share of the relevance in the mixed score by default.
+const WEIGHT: f32 = 0.5;
 
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,23 +40,29 @@ pub enum Progress {
 pub struct Measurement<'a> {
     /// An empty engine.
     pub engine: &'a Engine,
-    /// How queries are asked.
-    pub retriever: &'a Retriever,
+    /// Where queries are computed.
+    pub pool: &'a Pool,
+    /// The cross-encoders.
+    pub rerankers: Rerankers,
     /// What times are read from.
     pub clock: Arc<dyn Clock>,
-    /// How many candidates the cross-encoder scores; 0: no reranked run.
+    /// How many candidates are reranked; 0: no reranked run.
     pub rerank_depth: usize,
+    /// Time for it in the default run.
+    pub rerank_budget: Option<Duration>,
 }
 
 struct Way {
     name: &'static str,
     mode: Mode,
     rerank: Rerank,
+    retriever: Retriever,
 }
 
 impl Measurement<'_> {
-    /// Puts `set` into the engine and asks its queries. A document scores as its best chunk; a list is fetched on until it
-    /// has 100 documents or there are no more. Times are of the first fetch, the question's embedding included.
+    /// Puts `set` into the engine and asks its queries. A document scores as its best chunk. Each list starts with what a
+    /// search for as many hits as are reranked gives; times are of that search, the question's embedding included. What
+    /// it lacks to 100 documents follows from deeper searches that rerank nothing.
     ///
     /// # Errors
     /// [`EvalError`]: the engine or a model failed.
@@ -66,28 +75,33 @@ impl Measurement<'_> {
         let start = self.clock.monotonic();
         let model = settings.embedder.clone();
         let partition = self.fill(set, settings, tell).await?;
-        let rerank = |weight| Rerank::Top { depth: self.rerank_depth, weight, budget: None };
+        let plain = |name, mode| {
+            let retriever = Retriever::new(self.pool.clone(), None);
+            self.ask(set, &partition, Way { name, mode, rerank: Rerank::Off, retriever }, tell)
+        };
         let mut runs = Runs {
-            lexical: Some(
-                self.ask(set, &partition, Way { name: "lexical", mode: Mode::Lexical, rerank: Rerank::Off }, tell)
-                    .await?,
-            ),
-            vector: Some(
-                self.ask(set, &partition, Way { name: "vector", mode: Mode::Vector, rerank: Rerank::Off }, tell)
-                    .await?,
-            ),
-            fused: Some(
-                self.ask(set, &partition, Way { name: "fused", mode: Mode::Hybrid, rerank: Rerank::Off }, tell).await?,
-            ),
+            lexical: Some(plain("lexical", Mode::Lexical).await?),
+            vector: Some(plain("vector", Mode::Vector).await?),
+            fused: Some(plain("fused", Mode::Hybrid).await?),
             ..Runs::default()
         };
+        runs.default = runs.fused;
         if self.rerank_depth > 0 {
-            let alone = Way { name: "reranked", mode: Mode::Hybrid, rerank: rerank(1.0) };
-            runs.reranked = Some(self.ask(set, &partition, alone, tell).await?);
-            let mixed = Way { name: "default", mode: Mode::Hybrid, rerank: rerank(0.5) };
-            runs.default = Some(self.ask(set, &partition, mixed, tell).await?);
-        } else {
-            runs.default = runs.fused;
+            let reranked = |name, rerankers, budget| {
+                let retriever = Retriever::new(self.pool.clone(), Some(rerankers));
+                let rerank = Rerank::Top { depth: self.rerank_depth, weight: WEIGHT, budget };
+                self.ask(set, &partition, Way { name, mode: Mode::Hybrid, rerank, retriever }, tell)
+            };
+            let Rerankers { small, large } = self.rerankers.clone();
+            runs.reranked = Some(reranked("reranked", Rerankers { small: None, large }, None).await?);
+            runs.default = runs.reranked;
+            if small.is_some() {
+                runs.cascade = Some(reranked("cascade", self.rerankers.clone(), None).await?);
+                runs.default = runs.cascade;
+            }
+            if self.rerank_budget.is_some() {
+                runs.default = Some(reranked("default", self.rerankers.clone(), self.rerank_budget).await?);
+            }
         }
         let seconds = self.clock.monotonic().saturating_sub(start).as_secs_f64();
         Ok(Report { runs, documents: set.documents.len(), queries: set.queries.len(), model, seconds })
@@ -161,30 +175,34 @@ impl Measurement<'_> {
         partition: &Partition,
         way: &Way,
     ) -> Result<(Vec<DocumentId>, Duration), EvalError> {
-        let mut depth = CANDIDATES;
+        let depth = match way.rerank {
+            Rerank::Off => CANDIDATES,
+            Rerank::Top { depth, .. } => depth,
+        };
+        let mut query = Query {
+            question: question.to_owned(),
+            vector: None,
+            mode: way.mode,
+            top_k: depth,
+            candidates: CANDIDATES,
+            fusion: Fusion::default(),
+            rerank: way.rerank,
+            filter: None,
+            floor: Floor::default(),
+        };
+        let (mut documents, mut seen) = (Vec::new(), HashSet::new());
         let mut first = None;
         loop {
             let ctx = self.ctx();
-            let query = Query {
-                question: question.to_owned(),
-                vector: None,
-                mode: way.mode,
-                top_k: if first.is_none() { 10 } else { depth },
-                candidates: depth,
-                fusion: Fusion::default(),
-                rerank: way.rerank,
-                filter: None,
-                floor: Floor::default(),
-            };
-            let retrieved = self.retriever.retrieve(&ctx, std::slice::from_ref(partition), &query).await?;
+            let retrieved = way.retriever.retrieve(&ctx, std::slice::from_ref(partition), &query).await?;
             let time = *first.get_or_insert_with(|| ctx.elapsed());
-            let mut seen = HashSet::new();
-            let documents: Vec<DocumentId> =
-                retrieved.hits.into_iter().map(|hit| hit.document).filter(|id| seen.insert(id.clone())).collect();
-            if documents.len() >= DOCUMENTS_DEEP || depth == Query::HITS_MAX {
+            let found = retrieved.hits.into_iter().map(|hit| hit.document);
+            documents.extend(found.filter(|id| seen.insert(id.clone())));
+            if documents.len() >= DOCUMENTS_DEEP || query.top_k == Query::HITS_MAX {
                 return Ok((documents, time));
             }
-            depth = if query.top_k < depth { depth.max(2 * DOCUMENTS_DEEP) } else { (depth * 2).min(Query::HITS_MAX) };
+            let deeper = (2 * query.top_k).clamp(2 * DOCUMENTS_DEEP, Query::HITS_MAX);
+            query = Query { top_k: deeper, candidates: deeper, rerank: Rerank::Off, ..query };
         }
     }
 }

@@ -2,24 +2,34 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
-use ibid_core::{BoxFuture, ModelError, ModelId, Passage, Rerank};
+use ibid_core::{BoxFuture, Calibration, ModelError, ModelId, Pairs, Passage, Rerank};
 use ibid_runtime::{Ctx, Pool, Priority};
+use rayon::prelude::*;
 
 use crate::forward::Forward;
 use crate::head::ScoreHead;
 use crate::manifest::{ModelEntry, ModelKind};
+use crate::pace::Pace;
 use crate::product::Spread;
 use crate::scheduler::{Head, Served};
 use crate::store::Files;
 use crate::tokenizer::Subwords;
 use crate::{Compute, InferError, Tokens};
 
+/// Passages that one job tokenizes.
+const TOKENIZE_PASSAGES_MAX: usize = 64;
+
 /// A cross-encoder that runs here: an encoder over question and passage as one text, and one logit (Nogueira and Cho 2019).
-/// A passage's score does not depend, to the last bit, on the passages beside it.
+/// A pair that is longer than the model loses the end of its passage; a question of more than seven eighths of the model
+/// loses its own end, so that every passage keeps a part. A passage's score does not depend, to the last bit, on the
+/// passages beside it.
 #[derive(Debug)]
 pub struct CrossEncoder {
     served: Served<Model>,
+    calibration: Calibration,
+    pace: Pace,
 }
 
 #[derive(Debug)]
@@ -28,6 +38,14 @@ struct Model {
     encoder: Forward,
     tokens_max: usize,
     head: ScoreHead,
+}
+
+/// A question's pairs, as tokens.
+#[derive(Debug)]
+struct TokenPairs<'a> {
+    of: &'a CrossEncoder,
+    ctx: Ctx,
+    pairs: Vec<Tokens>,
 }
 
 impl CrossEncoder {
@@ -43,8 +61,12 @@ impl CrossEncoder {
         pool: &Pool,
         batch_tokens_max: usize,
     ) -> Result<CrossEncoder, InferError> {
-        if !matches!(entry.kind, ModelKind::Reranker {}) {
+        let ModelKind::Reranker { calibration } = entry.kind else {
             return Err(InferError::Kind { id: entry.id.clone(), expected: "reranker" });
+        };
+        if !(calibration.slope > 0.0 && calibration.slope.is_finite() && calibration.intercept.is_finite()) {
+            let detail = format!("{calibration:?}, expected a slope above 0 and a finite intercept");
+            return Err(InferError::Malformed { path: dir.to_owned(), detail });
         }
         let files = Files::read(dir, entry)?;
         let weights = files.weights()?;
@@ -54,17 +76,17 @@ impl CrossEncoder {
             head: ScoreHead::load(&weights, &files.config)?,
             tokenizer: files.tokenizer,
         };
-        Ok(CrossEncoder { served: Served::new(entry.id.clone(), files.revision, model, pool, batch_tokens_max) })
+        let served = Served::new(entry.id.clone(), files.revision, model, pool, batch_tokens_max);
+        Ok(CrossEncoder { served, calibration, pace: Pace::new(files.config.hidden_size()) })
     }
 
-    async fn logits(&self, ctx: &Ctx, question: &str, passages: &[Passage]) -> Result<Vec<f32>, ModelError> {
-        // Below the first steps of other questions, whose answers nobody has yet.
-        let ctx = &ctx.at(ctx.priority().min(Priority::Rerank));
-        let slice = |range: Range<usize>| {
-            let (question, passages) = (question.to_owned(), passages[range].to_vec());
-            move |model: &Model| model.pairs(&question, &passages)
-        };
-        self.served.call(ctx, passages.len(), slice).await
+    async fn tokens(&self, ctx: &Ctx, question: &str, passages: &[Passage]) -> Result<Vec<Tokens>, ModelError> {
+        let mut tokens = Vec::with_capacity(passages.len());
+        for passages in passages.chunks(TOKENIZE_PASSAGES_MAX) {
+            let (question, passages) = (question.to_owned(), passages.to_vec());
+            tokens.extend(self.served.prepare(ctx, move |model| model.pairs(&question, &passages)).await?);
+        }
+        Ok(tokens)
     }
 }
 
@@ -72,7 +94,7 @@ impl Model {
     fn pairs(&self, question: &str, passages: &[Passage]) -> Vec<Tokens> {
         let layout = &self.tokenizer.layout;
         let room = self.tokens_max - layout.around_two();
-        let question = self.tokenizer.ids(question, room);
+        let question = self.tokenizer.ids(question, room * 7 / 8);
         let room = room - question.len();
         let pair = |passage: &Passage| {
             let ids = if passage.context.is_empty() {
@@ -82,7 +104,7 @@ impl Model {
             };
             layout.two(&question, &ids)
         };
-        passages.iter().map(pair).collect()
+        passages.par_iter().map(pair).collect()
     }
 }
 
@@ -110,12 +132,51 @@ impl Rerank for CrossEncoder {
         self.served.revision()
     }
 
-    fn score<'a>(
+    fn calibration(&self) -> Calibration {
+        self.calibration
+    }
+
+    fn pairs<'a>(
         &'a self,
         ctx: &'a Ctx,
         question: &'a str,
         passages: &'a [Passage],
-    ) -> BoxFuture<'a, Result<Vec<f32>, ModelError>> {
-        Box::pin(self.logits(ctx, question, passages))
+    ) -> BoxFuture<'a, Result<Box<dyn Pairs + 'a>, ModelError>> {
+        Box::pin(async move {
+            // Below the first steps of other questions, whose answers nobody has yet.
+            let ctx = ctx.at(ctx.priority().min(Priority::Rerank));
+            let pairs = self.tokens(&ctx, question, passages).await?;
+            Ok(Box::new(TokenPairs { of: self, ctx, pairs }) as Box<dyn Pairs>)
+        })
+    }
+}
+
+impl TokenPairs<'_> {
+    fn work(&self, range: Range<usize>) -> f64 {
+        self.of.pace.work(self.pairs[range].iter().map(|pair| pair.ids.len()))
+    }
+}
+
+impl Pairs for TokenPairs<'_> {
+    fn expected(&self, range: Range<usize>) -> Option<Duration> {
+        self.of.pace.expected(self.work(range), self.ctx.clock().monotonic())
+    }
+
+    fn score(&self, range: Range<usize>) -> BoxFuture<'_, Result<Vec<f32>, ModelError>> {
+        Box::pin(async move {
+            let CrossEncoder { served, pace, .. } = self.of;
+            let start = self.ctx.clock().monotonic();
+            let pairs = &self.pairs[range.clone()];
+            let slice = |range: Range<usize>| {
+                let tokens = pairs[range].to_vec();
+                move |_: &Model| tokens
+            };
+            let logits = served.call(&self.ctx, pairs.len(), slice).await?;
+            if !logits.is_empty() {
+                let now = self.ctx.clock().monotonic();
+                pace.note(self.work(range), now.saturating_sub(start), now);
+            }
+            Ok(logits)
+        })
     }
 }

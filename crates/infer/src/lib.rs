@@ -16,6 +16,7 @@
 //! | `head.rs`          | from a pair's hidden states to its logit                                              |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
 //! | `cross_encoder.rs` | [`CrossEncoder`]: a question and passages to scores                                   |
+//! | `pace.rs`          | what the next texts will take, from what earlier ones took                            |
 //! | `language_model.rs` | [`LanguageModel`]: messages to text, token by token                                 |
 //! | `gguf.rs`          | metadata and tensors of a GGUF file                                                   |
 //! | `llama.rs`         | the Llama forward pass, with what was computed for earlier tokens kept                |
@@ -67,6 +68,7 @@ mod kernels;
 mod language_model;
 mod llama;
 mod manifest;
+mod pace;
 mod product;
 mod pull;
 mod quantize;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ibid_core::ModelId;
+use ibid_core::{Calibration, ModelId};
 use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ pub struct ModelEntry {
 }
 
 /// What a model does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ModelKind {
     /// A text to a vector.
@@ -73,7 +73,11 @@ pub enum ModelKind {
         passage_prefix: String,
     },
     /// A question and a passage to a score.
-    Reranker {},
+    Reranker {
+        /// What its score is worth; the plain sigmoid where nobody has fitted it.
+        #[serde(default)]
+        calibration: Calibration,
+    },
 }
 
 fn yes() -> bool {
@@ -133,7 +137,8 @@ impl ModelEntry {
 
     /// Describes the model in `dir` from its own files: `config.json`, the weights, and, where they exist, what
     /// sentence-transformers keeps beside them: the modules, how they pool, prompts for queries and documents, the
-    /// similarity, a truncated dimension and the longest text.
+    /// similarity, a truncated dimension and the longest text. Calibrations
+    /// are stated nowhere in a common form: the plain sigmoid.
     ///
     /// # Errors
     /// A file is missing or malformed, or the model is of a kind that does not run here.
@@ -141,7 +146,7 @@ impl ModelEntry {
         let config = ModelConfig::read(&dir.join(CONFIG))?;
         let normalizes = normalizes(dir)?;
         let kind = if config.is_classifier {
-            ModelKind::Reranker {}
+            ModelKind::Reranker { calibration: Calibration::default() }
         } else {
             let said: Said = json_if_there(&dir.join("config_sentence_transformers.json"))?.unwrap_or_default();
             // A model that is compared by cosine may leave the length to who compares; by dot product it counts.

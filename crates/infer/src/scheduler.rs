@@ -165,6 +165,16 @@ impl<H: Head> Served<H> {
         stream::iter(slices).buffered(SLICES_MAX).try_concat().await
     }
 
+    /// What `work` makes of the model, in the pool.
+    pub(crate) async fn prepare<T: Send + 'static>(
+        &self,
+        ctx: &Ctx,
+        work: impl FnOnce(&H) -> T + Send + 'static,
+    ) -> Result<T, ModelError> {
+        let shared = Arc::clone(&self.shared);
+        self.pool.run(ctx, move || work(&shared.model)).await.map_err(|error| self.error(error))
+    }
+
     fn admit(&self, priority: Priority, texts: usize) -> Result<Room<'_>, ModelError> {
         let held = &self.shared.held[priority as usize];
         let with = |before: usize| Some(before + texts).filter(|held| *held <= self.shared.queue_texts_max);

@@ -6,7 +6,7 @@
 //! | `retrieve.rs`   | the whole path on one screen                                                         |
 //! | `candidates.rs` | by words and by meaning, side by side, over several collections                      |
 //! | `fuse.rs`       | reciprocal rank fusion (Cormack, Clarke, Buettcher, SIGIR 2009)                      |
-//! | `rerank.rs`     | the cross-encoder over the fused head, mixed with the fused score                    |
+//! | `rerank.rs`     | cross-encoders over the fused head: waves, a budget, early exit, the mixed score     |
 //! | `error.rs`      | what can go wrong                                                                    |
 //!
 //! Invariants: nothing here takes a tenant, only [`ibid_engine::Partition`]s. Same generations and query, same list: ties
@@ -22,6 +22,6 @@ mod retrieve;
 
 pub use error::RetrieveError;
 pub use fuse::{Fused, rrf};
-pub use query::{Floor, Fusion, Mode, Query, Rerank};
-pub use rerank::mix;
+pub use query::{Fusion, Mode, Query, Rerank};
+pub use rerank::{Reranked, Rerankers};
 pub use retrieve::{Retrieved, Retriever, Searched};

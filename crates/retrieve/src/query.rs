@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibid_core::Filter;
+use ibid_core::{Filter, Floor};
 use ibid_engine::Invalid;
 
 /// Which arms look.
@@ -51,24 +51,15 @@ impl Default for Fusion {
 pub enum Rerank {
     /// Not at all.
     Off,
-    /// By the cross-encoder.
+    /// By the cross-encoders.
     Top {
         /// How many are scored, from the first.
         depth: usize,
-        /// Share of the cross-encoder in the mixed score, 0 to 1.
+        /// Share of the relevance in the mixed score, 0 to 1.
         weight: f32,
-        /// Time for it; what is not scored by then keeps its fused place. `None`: until the deadline.
+        /// Time for it; what is not scored by then counts as its fused score says. `None`: until the deadline.
         budget: Option<Duration>,
     },
-}
-
-/// Hits below are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Floor {
-    /// For hits that the cross-encoder has scored.
-    pub rerank_logit: Option<f32>,
-    /// For the others that have a cosine.
-    pub cosine: Option<f32>,
 }
 
 /// What is looked for, and how.

@@ -1,31 +1,246 @@
-//! The cross-encoder over the fused head, mixed with the fused score.
+//! The head of the fused list scored again: by a small cross-encoder as much of it as fits, by a large one the best of that.
+//!
+//! Every candidate has a relevance, 0 to 1, by the largest model that scored it, and a fused score, scaled to 0..1 over the
+//! head; it is ordered by `weight * relevance + (1 - weight) * fused`. One that no model has scored counts as relevant as
+//! its fused score says: it keeps its place among its like, passes what was found irrelevant, and is passed by what was
+//! found relevant.
+//!
+//! A model scores in waves, the best candidates first, and ends early for one of two reasons. The next wave may take longer
+//! than what is left of the budget: then what is known decides, be it nothing. Or the first places can no longer change: a
+//! candidate yet to be scored reaches at most `weight + (1 - weight) * fused`, and as many as are wanted have more; the
+//! result is that of scoring all.
 
-/// Mixes the cross-encoder's score with the fused one: each scaled to 0..1 over the list by its minimum and maximum, then
-/// `weight * rerank + (1 - weight) * fused`. Alone the cross-encoder hurts on some sets; the mix is the safe default.
-///
-/// `scores`: fused score and logit of each candidate. Returns the mixed scores in the same order, 0 to 1. A list whose
-/// scores are all equal scales to 1. Never fails.
-pub fn mix(scores: &[(f32, f32)], weight: f32) -> Vec<f32> {
-    let fused = scaled(scores.iter().map(|(fused, _)| *fused));
-    let rerank = scaled(scores.iter().map(|(_, logit)| *logit));
-    fused.into_iter().zip(rerank).map(|(fused, rerank)| weight * rerank + (1.0 - weight) * fused).collect()
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ibid_core::{ChunkId, Hit, ModelError, Pairs, Passage, Ranked, Rerank, Scores, context};
+use ibid_runtime::{Ctx, Priority};
+
+use crate::error::RetrieveError;
+
+/// Candidates that the large cross-encoder scores at most where a small one has gone before.
+const REFINED_MAX: usize = 20;
+/// The small one's share of the budget: one half.
+const SMALL_SHARE: u32 = 2;
+/// Pairs that are read at a time, and scored between two looks at the first places.
+const WAVE_PAIRS_MAX: usize = 16;
+
+/// The models that score the head.
+#[derive(Debug, Clone)]
+pub struct Rerankers {
+    /// The one that goes first where there are more candidates than the large one would score.
+    pub small: Option<Arc<dyn Rerank>>,
+    /// The one that has the last word.
+    pub large: Arc<dyn Rerank>,
 }
 
-fn scaled(scores: impl Iterator<Item = f32> + Clone) -> Vec<f32> {
-    let min = scores.clone().fold(f32::INFINITY, f32::min);
-    let range = scores.clone().fold(f32::NEG_INFINITY, f32::max) - min;
-    scores.map(|score| if range > 0.0 { (score - min) / range } else { 1.0 }).collect()
+/// How many candidates each model scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reranked {
+    /// The small one.
+    pub small: u32,
+    /// The large one.
+    pub large: u32,
+}
+
+/// How the head is scored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// How many places matter.
+    pub(crate) top_k: usize,
+    /// Share of the relevance in the mixed score.
+    pub(crate) weight: f32,
+    /// Time for it; `None`: until the request's deadline.
+    pub(crate) budget: Option<Duration>,
+}
+
+/// Scores `hits`, all of them candidates, fused and best first; notes the scores of each stage and sorts by the mixed one,
+/// ties by chunk id.
+pub(crate) async fn rerank(
+    ctx: &Ctx,
+    rerankers: &Rerankers,
+    question: &str,
+    hits: &mut [Hit],
+    settings: Settings,
+) -> Result<Reranked, RetrieveError> {
+    let start = ctx.elapsed();
+    let ctx = &ctx.at(Priority::Rerank);
+    let passages: Vec<Passage> = hits.iter().map(passage).collect();
+    let mut head = Head::of(hits, settings.weight);
+    let mut reranked = Reranked::default();
+    let mut order: Vec<usize> = (0..hits.len()).collect();
+    let waves =
+        |share: u32| Waves { ctx, question, passages: &passages, end: settings.budget.map(|all| start + all / share) };
+    if let Some(small) = rerankers.small.as_ref().filter(|_| hits.len() > REFINED_MAX) {
+        let wanted = settings.top_k.max(REFINED_MAX);
+        let scored = waves(SMALL_SHARE).score(&**small, &mut head, &order, wanted).await?;
+        ctx.record("infer.rerank_small", start);
+        for (ordinal, logit) in &scored {
+            hits[*ordinal].scores.small_logit = Some(Ranked { rank: 0, score: *logit });
+        }
+        reranked.small = u32::try_from(scored.len()).unwrap_or(u32::MAX);
+        order = head.order();
+        order.truncate(REFINED_MAX);
+    }
+    let large_start = ctx.elapsed();
+    let scored = waves(1).score(&*rerankers.large, &mut head, &order, settings.top_k).await?;
+    ctx.record("infer.rerank_large", large_start);
+    for (ordinal, logit) in &scored {
+        hits[*ordinal].scores.rerank_logit = Some(Ranked { rank: 0, score: *logit });
+    }
+    reranked.large = u32::try_from(scored.len()).unwrap_or(u32::MAX);
+    head.note(hits);
+    ctx.record("retrieve.rerank", start);
+    Ok(reranked)
+}
+
+/// What a cross-encoder reads of a hit.
+fn passage(hit: &Hit) -> Passage {
+    Passage { context: context(&hit.title, &hit.heading_path), text: hit.text.clone() }
+}
+
+/// One question's pairs, and the time by which they should be scored.
+struct Waves<'a> {
+    ctx: &'a Ctx,
+    question: &'a str,
+    passages: &'a [Passage],
+    /// As [`Ctx::elapsed`] counts; `None`: the request's deadline.
+    end: Option<Duration>,
+}
+
+impl Waves<'_> {
+    /// Scores the candidates of `order`, the first first, until all are scored, time is out, or the first `wanted` places
+    /// are settled. What was scored, with its logit.
+    async fn score(
+        &self,
+        model: &dyn Rerank,
+        head: &mut Head,
+        order: &[usize],
+        wanted: usize,
+    ) -> Result<Vec<(usize, f32)>, RetrieveError> {
+        let mut scored: Vec<(usize, f32)> = Vec::with_capacity(order.len());
+        for read in order.chunks(WAVE_PAIRS_MAX) {
+            if head.settled(&order[scored.len()..], wanted) || self.left().is_some_and(|left| left.is_zero()) {
+                return Ok(scored);
+            }
+            let passages: Vec<Passage> = read.iter().map(|ordinal| self.passages[*ordinal].clone()).collect();
+            let pairs = model.pairs(self.ctx, self.question, &passages).await?;
+            let mut done = 0;
+            while done < read.len() && !head.settled(&order[scored.len()..], wanted) {
+                let Some(wave) = wave(&*pairs, done..read.len(), self.left()) else { return Ok(scored) };
+                let logits = pairs.score(wave.clone()).await?;
+                if logits.len() != wave.len() || logits.iter().any(|logit| !logit.is_finite()) {
+                    let detail = "it gave no score for some passages".to_owned();
+                    return Err(ModelError::Failed { model: model.model().to_string(), detail }.into());
+                }
+                for (ordinal, logit) in read[wave.clone()].iter().zip(logits) {
+                    head.candidates[*ordinal].relevance = Some(model.calibration().relevance(logit));
+                    scored.push((*ordinal, logit));
+                }
+                done = wave.end;
+            }
+        }
+        Ok(scored)
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let own = self.end.map(|end| end.saturating_sub(self.ctx.elapsed()));
+        own.into_iter().chain(self.ctx.left()).min()
+    }
+}
+
+/// The pairs to score next, from the first of `rest`: all of them without a limit; as many as may take half of the time
+/// left, so that one wave that takes longer than expected leaves time to notice; or one, if it may take no more than all of
+/// it. `None` if not even that. Where nothing is known, one pair tells.
+fn wave(pairs: &dyn Pairs, rest: Range<usize>, left: Option<Duration>) -> Option<Range<usize>> {
+    let Some(left) = left else { return Some(rest) };
+    let one = rest.start..rest.start + 1;
+    match pairs.expected(one.clone()) {
+        None => (!left.is_zero()).then_some(one),
+        Some(time) if time > left => None,
+        Some(_) => {
+            let fits = |end: &usize| pairs.expected(rest.start..*end).is_some_and(|time| time <= left / 2);
+            Some(rest.start..(one.end + 1..=rest.end).rev().find(fits).unwrap_or(one.end))
+        }
+    }
+}
+
+/// The candidates while they are scored, in their fused order.
+#[derive(Debug)]
+struct Head {
+    weight: f32,
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    chunk: ChunkId,
+    /// Scaled to 0..1.
+    fused: f32,
+    relevance: Option<f32>,
+}
+
+impl Head {
+    fn of(hits: &[Hit], weight: f32) -> Head {
+        let rrf = |hit: &Hit| hit.scores.rrf.map_or(0.0, |rrf| rrf.score);
+        let min = hits.iter().map(rrf).fold(f32::INFINITY, f32::min);
+        let range = hits.iter().map(rrf).fold(f32::NEG_INFINITY, f32::max) - min;
+        let scaled = |rrf: f32| if range > 0.0 { (rrf - min) / range } else { 1.0 };
+        let candidate = |hit: &Hit| Candidate { chunk: hit.chunk, fused: scaled(rrf(hit)), relevance: None };
+        Head { weight, candidates: hits.iter().map(candidate).collect() }
+    }
+
+    fn mixed(&self, ordinal: usize) -> f32 {
+        let Candidate { fused, relevance, .. } = self.candidates[ordinal];
+        self.mix(relevance.unwrap_or(fused), fused)
+    }
+
+    fn mix(&self, relevance: f32, fused: f32) -> f32 {
+        self.weight * relevance + (1.0 - self.weight) * fused
+    }
+
+    /// All candidates, best first, ties by chunk id.
+    fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.candidates.len()).collect();
+        let chunk = |ordinal: usize| self.candidates[ordinal].chunk;
+        order.sort_by(|a, b| self.mixed(*b).total_cmp(&self.mixed(*a)).then(chunk(*a).cmp(&chunk(*b))));
+        order
+    }
+
+    /// Whether the first `wanted` places stay as they are whatever the candidates of `open` are found to be: that many
+    /// others have more than each of these can reach. Rounding cannot break it, for no step of the mix falls as the
+    /// relevance rises.
+    fn settled(&self, open: &[usize], wanted: usize) -> bool {
+        let bound = |ordinal: &usize| self.mix(1.0, self.candidates[*ordinal].fused);
+        let bound = open.iter().map(bound).fold(f32::NEG_INFINITY, f32::max);
+        let closed = (0..self.candidates.len()).filter(|ordinal| !open.contains(ordinal));
+        closed.filter(|ordinal| self.mixed(*ordinal) > bound).count() >= wanted
+    }
+
+    /// Notes each candidate's relevance and mixed score in its hit, with the places of all scores, and sorts the hits.
+    fn note(&self, hits: &mut [Hit]) {
+        for (ordinal, hit) in hits.iter_mut().enumerate() {
+            let unranked = |score| Ranked { rank: 0, score };
+            hit.scores.relevance = self.candidates[ordinal].relevance.map(unranked);
+            hit.scores.mixed = Some(unranked(self.mixed(ordinal)));
+        }
+        sort_and_number(hits, |scores| &mut scores.small_logit);
+        sort_and_number(hits, |scores| &mut scores.rerank_logit);
+        sort_and_number(hits, |scores| &mut scores.relevance);
+        sort_and_number(hits, |scores| &mut scores.mixed);
+    }
+}
+
+fn sort_and_number(hits: &mut [Hit], stage: impl Fn(&mut Scores) -> &mut Option<Ranked>) {
+    let score = |hit: &Hit| stage(&mut hit.scores.clone()).map_or(f32::NEG_INFINITY, |ranked| ranked.score);
+    hits.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.chunk.cmp(&b.chunk)));
+    for (rank, hit) in (1..).zip(hits) {
+        if let Some(ranked) = stage(&mut hit.scores) {
+            ranked.rank = rank;
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_and_half_over_each_range() {
-        assert_eq!(mix(&[(0.3, -5.0), (0.2, 5.0), (0.1, 0.0)], 0.5), [0.5, 0.75, 0.25]);
-        assert_eq!(mix(&[(0.3, 1.0), (0.1, 2.0)], 0.0), [1.0, 0.0]);
-        assert_eq!(mix(&[(0.3, 1.0)], 0.5), [1.0]);
-        assert!(mix(&[], 0.5).is_empty());
-    }
-}
+mod tests;

@@ -1,20 +1,16 @@
 //! The whole path on one screen.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use ibid_core::{CollectionName, Generation, Hit, ModelError, Passage, Ranked, Scores};
+use ibid_core::{CollectionName, Floor, Generation, Hit, Ranked, Scores};
 use ibid_engine::{Found, Invalid, Partition, Snapshot};
-use ibid_runtime::{Ctx, Pool, Priority};
+use ibid_runtime::{Ctx, Pool};
 
 use crate::candidates::{Candidates, candidates};
 use crate::error::RetrieveError;
 use crate::fuse::{Fused, rrf};
-use crate::query::{Floor, Query, Rerank};
-use crate::rerank::mix;
-
-/// Pairs scored between two looks at the budget.
-const WAVE_PAIRS: usize = 8;
+use crate::query::{Query, Rerank};
+use crate::rerank::{Reranked, Rerankers, Settings, rerank};
 
 /// A collection that was searched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,21 +32,21 @@ pub struct Retrieved {
     pub hits: Vec<Hit>,
     /// What was searched, in the order given.
     pub collections: Vec<Searched>,
-    /// How many candidates the cross-encoder scored.
-    pub reranked: u32,
+    /// How many candidates the cross-encoders scored.
+    pub reranked: Reranked,
 }
 
 /// Runs queries.
 #[derive(Debug, Clone)]
 pub struct Retriever {
     pool: Pool,
-    reranker: Option<Arc<dyn ibid_core::Rerank>>,
+    rerankers: Option<Rerankers>,
 }
 
 impl Retriever {
-    /// A retriever that computes in `pool`; without a reranker it answers to [`Rerank::Top`] with an error.
-    pub fn new(pool: Pool, reranker: Option<Arc<dyn ibid_core::Rerank>>) -> Retriever {
-        Retriever { pool, reranker }
+    /// A retriever that computes in `pool`; without rerankers it answers to [`Rerank::Top`] with an error.
+    pub fn new(pool: Pool, rerankers: Option<Rerankers>) -> Retriever {
+        Retriever { pool, rerankers }
     }
 
     /// The best chunks of `partitions` (all of one tenant) for a query.
@@ -70,12 +66,18 @@ impl Retriever {
         let fused = ctx.timed("retrieve.fuse", || fuse(&found, &query));
         let mut ranked = self.look_up(ctx, partitions, &snapshots, &found, fused, &query).await?;
         let reranked = match query.rerank {
-            Rerank::Off => 0,
+            Rerank::Off => Reranked::default(),
             Rerank::Top { depth, weight, budget } => {
-                self.rerank(ctx, &query, &mut ranked, depth, weight, budget).await?
+                let Some(rerankers) = &self.rerankers else {
+                    let problem = "is asked for, and this server has no reranker";
+                    return Err(Invalid::new("settings.rerank", problem).into());
+                };
+                let head = depth.min(ranked.len());
+                let settings = Settings { top_k: query.top_k, weight, budget };
+                rerank(ctx, rerankers, &query.question, &mut ranked[..head], settings).await?
             }
         };
-        ranked.retain(|hit| above(&query.floor, &hit.scores));
+        ranked.retain(|hit| query.floor.admits(&hit.scores));
         ranked.truncate(query.top_k);
         let searched =
             partitions.iter().zip(&*snapshots).zip(&found.counts).map(|((partition, snapshot), counts)| Searched {
@@ -122,89 +124,12 @@ impl Retriever {
         ctx.record("retrieve.read", start);
         Ok(hits)
     }
-
-    /// Scores the head in waves until the budget is spent, and sorts what was scored by the mixed score. How many were.
-    async fn rerank(
-        &self,
-        ctx: &Ctx,
-        query: &Query,
-        hits: &mut [Hit],
-        depth: usize,
-        weight: f32,
-        budget: Option<Duration>,
-    ) -> Result<u32, RetrieveError> {
-        let Some(reranker) = &self.reranker else {
-            return Err(Invalid::new("settings.rerank", "is asked for, and this server has no reranker").into());
-        };
-        let start = ctx.elapsed();
-        let ctx = &ctx.at(Priority::Rerank);
-        let head = depth.min(hits.len());
-        let mut logits: Vec<f32> = Vec::with_capacity(head);
-        for wave in hits[..head].chunks(WAVE_PAIRS) {
-            let spent = ctx.elapsed().saturating_sub(start);
-            let per_pair = spent.checked_div(u32::try_from(logits.len()).unwrap_or(u32::MAX)).unwrap_or_default();
-            let expected = spent + per_pair * u32::try_from(wave.len()).unwrap_or(u32::MAX);
-            if budget.is_some_and(|budget| expected > budget) {
-                break;
-            }
-            let passages: Vec<Passage> = wave.iter().map(passage).collect();
-            let scored = reranker.score(ctx, &query.question, &passages).await?;
-            if scored.len() != wave.len() || scored.iter().any(|logit| !logit.is_finite()) {
-                let detail = "it gave no score for some passages".to_owned();
-                return Err(ModelError::Failed { model: reranker.model().to_string(), detail }.into());
-            }
-            logits.extend(scored);
-        }
-        let scored = &mut hits[..logits.len()];
-        order(scored, &logits, weight);
-        ctx.record("retrieve.rerank", start);
-        Ok(u32::try_from(scored.len()).unwrap_or(u32::MAX))
-    }
 }
 
 fn fuse(found: &Candidates, query: &Query) -> Vec<Fused> {
     let fusion = query.fusion;
     let lists = [(fusion.lexical_weight, &found.lexical[..]), (fusion.vector_weight, &found.vector[..])];
     rrf(&lists, fusion.k)
-}
-
-/// What the cross-encoder reads of a hit: the title and the headings that do not repeat it, then the text.
-fn passage(hit: &Hit) -> Passage {
-    let headings = hit.heading_path.iter().filter(|heading| **heading != hit.title).map(String::as_str);
-    let parts: Vec<&str> =
-        std::iter::once(hit.title.as_str()).filter(|title| !title.is_empty()).chain(headings).collect();
-    Passage { context: parts.join(" > "), text: hit.text.clone() }
-}
-
-/// Notes each hit's logit and mixed score with their ranks, and sorts by the mixed score; ties by chunk id.
-fn order(hits: &mut [Hit], logits: &[f32], weight: f32) {
-    let scores: Vec<(f32, f32)> =
-        hits.iter().zip(logits).map(|(hit, logit)| (hit.scores.rrf.map_or(0.0, |rrf| rrf.score), *logit)).collect();
-    let mixed = mix(&scores, weight);
-    for ((hit, logit), mixed) in hits.iter_mut().zip(logits).zip(mixed) {
-        hit.scores.rerank_logit = Some(Ranked { rank: 0, score: *logit });
-        hit.scores.mixed = Some(Ranked { rank: 0, score: mixed });
-    }
-    sort_and_number(hits, |scores| &mut scores.rerank_logit);
-    sort_and_number(hits, |scores| &mut scores.mixed);
-}
-
-fn sort_and_number(hits: &mut [Hit], stage: impl Fn(&mut Scores) -> &mut Option<Ranked>) {
-    let score = |hit: &Hit| stage(&mut hit.scores.clone()).map_or(f32::NEG_INFINITY, |ranked| ranked.score);
-    hits.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.chunk.cmp(&b.chunk)));
-    for (rank, hit) in (1..).zip(hits) {
-        if let Some(ranked) = stage(&mut hit.scores) {
-            ranked.rank = rank;
-        }
-    }
-}
-
-fn above(floor: &Floor, scores: &Scores) -> bool {
-    match (scores.rerank_logit, scores.cosine) {
-        (Some(logit), _) => floor.rerank_logit.is_none_or(|floor| logit.score >= floor),
-        (None, Some(cosine)) => floor.cosine.is_none_or(|floor| cosine.score >= floor),
-        (None, None) => true,
-    }
 }
 
 fn hit(collection: CollectionName, found: Found, scores: Scores) -> Hit {
