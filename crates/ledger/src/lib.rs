@@ -4,7 +4,6 @@
 //! | ----------------- | --------------------------------------------------------------------------------- |
 //! | `ledger.rs`       | open, append, read, scan, and what the index is asked                             |
 //! | `record.rs`       | what is written: one record an atomic change                                      |
-//! | `embedding.rs`    | the models of a collection's vectors                                              |
 //! | `compressed.rs`   | a text as a record holds it                                                       |
 //! | `flat.rs`         | serde forms of long fields                                                        |
 //! | `batch.rs`        | records that wait: a bounded queue, and the answer                                |
@@ -36,7 +35,6 @@
 mod batch;
 mod commit;
 mod compressed;
-mod embedding;
 mod error;
 mod flat;
 mod frame;
@@ -51,9 +49,8 @@ mod segment;
 
 pub use batch::{Committed, Pending};
 pub use compressed::Compressed;
-pub use embedding::{Embedding, ModelVersion, SecondModel, SecondRole, Switching};
 pub use error::LedgerError;
-pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Position, Version};
+pub use head::{EarlierPut, Head, PartitionMark, Position, Version};
 pub use ledger::{Config, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Damaged, Stats};
