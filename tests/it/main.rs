@@ -11,10 +11,12 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
+//! | `bench.rs`           | `ibid bench embed` by itself: what its JSON says               |
 //! | `client.rs`          | the example client in Python                                   |
 //! | `harness.rs`         | the server and its clients                                     |
 
 mod answers;
+mod bench;
 mod client;
 mod crash;
 mod documents;
