@@ -11,11 +11,13 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
+//! | `bench.rs`           | `ibid bench embed` by itself: what its JSON says               |
 //! | `language_model.rs`  | answers by a model in the server's own process: streamed, cut off |
 //! | `client.rs`          | the example client in Python                                   |
 //! | `harness.rs`         | the server and its clients                                     |
 
 mod answers;
+mod bench;
 mod client;
 mod crash;
 mod documents;

@@ -157,7 +157,7 @@ impl Report {
         rows.push(vec!["resident once they are used".to_owned(), mb(self.loaded)]);
         print_table(&["", "MB"], &rows);
         if !self.looks.is_empty() {
-            println!("\n{} documents ingested, {DOCUMENTS} of them at a time", self.documents);
+            println!("\n{} documents ingested, {DOCUMENTS} of them kept at most", self.documents);
             let row = |(time, bytes): &(Duration, u64)| vec![format!("{:.0} s", time.as_secs_f64()), mb(*bytes)];
             print_table(&["after", "MB"], &self.looks.iter().map(row).collect::<Vec<_>>());
             println!("slope over the second half: {slope:+.3} MB a minute");
