@@ -22,6 +22,7 @@ fn embedding_is_measured_without_peers() {
     }
     let times = &report["query_ms"]["ibid_f32"];
     assert!(times["p99"].as_f64() >= times["p50"].as_f64(), "{report}");
+    assert!(report["fma_share"].as_f64() > Some(0.0), "{report}");
     assert_eq!(report["threads"], 2);
     assert_eq!(report["ratios"], Value::Object(serde_json::Map::new()), "nobody to compare with");
 }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use ibid_core::Floor;
 use ibid_engine::{EmbedModel, Partition};
 use ibid_eval::{Beir, Measurement, Quality};
-use ibid_retrieve::{Floor, Fusion, Mode, Query, Rerank, Retriever};
+use ibid_retrieve::{Fusion, Mode, Query, Rerank, Reranked, Rerankers, Retriever};
 use ibid_runtime::{Clock, Ctx, Pool, Priority, SystemClock};
 use serde_json::{Map, Value, json};
 
@@ -58,13 +59,15 @@ struct Point {
     /// `None`: as long as it takes, each query once.
     budget_ms: Option<u64>,
     times: Vec<Duration>,
+    /// By the large model.
     scored: u64,
+    scored_small: u64,
     ndcg_sum: f64,
 }
 
 impl Point {
     fn new(budget_ms: Option<u64>) -> Point {
-        Point { budget_ms, times: Vec::new(), scored: 0, ndcg_sum: 0.0 }
+        Point { budget_ms, times: Vec::new(), scored: 0, scored_small: 0, ndcg_sum: 0.0 }
     }
 
     fn mean(&self, sum: f64) -> f64 {
@@ -73,6 +76,10 @@ impl Point {
 
     fn scored(&self) -> f64 {
         self.mean(self.scored as f64)
+    }
+
+    fn scored_small(&self) -> f64 {
+        self.mean(self.scored_small as f64)
     }
 
     fn ndcg_at_10(&self) -> f64 {
@@ -85,6 +92,7 @@ impl Point {
             "p50_ms": rounded(percentile_ms(&self.times, 50), 2),
             "p99_ms": rounded(percentile_ms(&self.times, 99), 2),
             "scored": rounded(self.scored(), 2),
+            "scored_small": rounded(self.scored_small(), 2),
             "ndcg@10": rounded(self.ndcg_at_10(), 5),
             "queries": self.times.len(),
         })
@@ -99,17 +107,20 @@ impl Budgets {
         config: &Config,
         pool: &Pool,
         model: Arc<dyn EmbedModel>,
-        ways: Vec<(&'static str, Retriever)>,
+        ways: Vec<(&'static str, Rerankers)>,
         tell: &dyn Fn(&str),
     ) -> anyhow::Result<Curves> {
         let set = Beir::open(data)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let scratch = Scratch::open(config, Arc::clone(&model), pool, Arc::clone(&clock))?;
         tell(&format!("{} documents into an engine", set.documents.len()));
-        let (_, retriever) = ways.first().context("there is a way to rerank")?;
-        let measurement = Measurement { engine: &scratch.engine, retriever, clock, rerank_depth: self.depth };
+        let (_, rerankers) = ways.first().cloned().context("there is a way to rerank")?;
+        let engine = &scratch.engine;
+        let measurement = Measurement { engine, pool, rerankers, clock, rerank_depth: self.depth, rerank_budget: None };
         let settings = Measurement::settings(model.model().clone());
         let partition = measurement.fill(&set, settings, &|_| {}).await?;
+        let retriever = |(name, rerankers)| (name, Retriever::new(pool.clone(), Some(rerankers)));
+        let ways: Vec<_> = ways.into_iter().map(retriever).collect();
         let searched = self.search(&set, &partition, &ways, tell).await;
         drop(partition);
         scratch.close()?;
@@ -158,7 +169,7 @@ impl Budgets {
 /// What one search found.
 struct Found {
     documents: Vec<ibid_core::DocumentId>,
-    scored: u32,
+    scored: Reranked,
     rerank: Duration,
 }
 
@@ -166,7 +177,8 @@ impl Point {
     fn note(&mut self, found: &Found, set: &Beir, query: &str) {
         let quality = set.qrels.of(query).map(|judged| Quality::of(&found.documents, judged)).unwrap_or_default();
         self.ndcg_sum += quality.ndcg_at_10;
-        self.scored += u64::from(found.scored);
+        self.scored += u64::from(found.scored.large);
+        self.scored_small += u64::from(found.scored.small);
         self.times.push(found.rerank);
     }
 }
@@ -216,13 +228,15 @@ impl Curves {
                 point.budget_ms.map_or_else(|| "none".to_owned(), |ms| ms.to_string()),
                 format!("{:.1}", percentile_ms(&point.times, 50)),
                 format!("{:.1}", percentile_ms(&point.times, 99)),
+                format!("{:.1}", point.scored_small()),
                 format!("{:.1}", point.scored()),
                 format!("{:.4}", point.ndcg_at_10()),
                 point.times.len().to_string(),
             ]
         };
         let rows = self.ways.iter().flat_map(|(name, points)| points.iter().map(|point| row(name, point)));
-        let header = ["reranker", "budget ms", "p50 ms", "p99 ms", "scored", "nDCG@10", "queries"];
+        let header =
+            ["reranker", "budget ms", "p50 ms", "p99 ms", "scored small", "scored large", "nDCG@10", "queries"];
         print_table(&header, &rows.collect::<Vec<_>>());
     }
 
@@ -246,14 +260,19 @@ mod tests {
 
     #[test]
     fn the_default_search_comes_first_and_without_its_unlimited_point() {
-        let point =
-            |budget_ms, ms| Point { budget_ms, times: vec![Duration::from_millis(ms); 4], scored: 30, ndcg_sum: 2.8 };
+        let point = |budget_ms, ms| Point {
+            budget_ms,
+            times: vec![Duration::from_millis(ms); 4],
+            scored: 30,
+            scored_small: 50,
+            ndcg_sum: 2.8,
+        };
         let points = || vec![point(Some(20), 21), point(None, 300)];
         let curves = Curves { fused_ndcg: 0.65, ways: vec![("cascade", points()), ("large", points())] };
         let json = curves.json();
         insta::assert_snapshot!(
             json["budgets"],
-            @r#"[{"budget_ms":20,"ndcg@10":0.7,"p50_ms":21.0,"p99_ms":21.0,"queries":4,"scored":7.5}]"#
+            @r#"[{"budget_ms":20,"ndcg@10":0.7,"p50_ms":21.0,"p99_ms":21.0,"queries":4,"scored":7.5,"scored_small":12.5}]"#
         );
         assert_eq!(json["ways"]["large"][1]["budget_ms"], Value::Null);
         assert!(curves.svg().contains(">cascade</text>"));

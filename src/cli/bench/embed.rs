@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use ibid_core::{Purpose, Tokenize};
-use ibid_infer::{Embedder, Installed};
+use ibid_infer::{Compute, Embedder, InferError, Installed, Numbers, fma_peak};
 use ibid_runtime::Pool;
 use serde_json::{Map, Value, json};
 
 use super::Peers;
 use super::figures::{Machine, median, percentile_ms, print_table, ratio, rounded, spread};
-use super::model::{Choice, open_at};
+use super::model::{Choice, open_at, operations};
 use super::peer::Peer;
 use super::race::{Ours, Race, Seconds, Work};
 use super::texts::Pieces;
@@ -24,6 +24,8 @@ use crate::cli::terminal::teller;
 
 /// `[CLS]` and `[SEP]`.
 pub(super) const SPECIAL_TOKENS: usize = 2;
+/// Looks at the machine's peak before the rounds, and as many after them.
+const PEAK_LOOKS: usize = 3;
 const PASSAGE_TOKENS: usize = 128;
 const QUESTION_TOKENS: usize = 12;
 pub(super) const MIXED_TOKENS: std::ops::RangeInclusive<usize> = 32..=256;
@@ -61,8 +63,11 @@ pub(super) fn embedders(
     pool: &Pool,
     batch_tokens_max: usize,
 ) -> anyhow::Result<Vec<(&'static str, Arc<Embedder>)>> {
-    let f32 = Embedder::load(&model.dir, &model.entry, pool, batch_tokens_max)?;
-    Ok(vec![("ibid_f32", Arc::new(f32))])
+    let load = |numbers| {
+        let compute = Compute { numbers, ..Compute::default() };
+        Ok::<_, InferError>(Arc::new(Embedder::load(&model.dir, &model.entry, compute, pool, batch_tokens_max)?))
+    };
+    Ok(vec![("ibid_f32", load(Numbers::F32)?), ("ibid_int8", load(Numbers::Int8)?)])
 }
 
 impl Embed {
@@ -86,7 +91,10 @@ impl Embed {
             }
         }
         let (progress, tell) = teller();
+        let mut peaks = peaks(&pool);
         let seconds = race.rounds(&works, self.rounds, &tell).await?;
+        peaks.extend(self::peaks(&pool));
+        let fma_share = fma_share(&model, &works, &seconds, median(&peaks))?;
         let times = race.latencies(&questions, self.rounds, &tell).await?;
         progress.finish_and_clear();
 
@@ -106,6 +114,8 @@ impl Embed {
             let of_all = question_ms.iter().map(|(engine, times)| (engine.clone(), question(*times)));
             report.insert("query_ms".to_owned(), Value::Object(of_all.collect()));
             report.insert("ratios".to_owned(), Value::Object(ratios(&seconds, &question_ms)));
+            report.insert("fma_peak_gflops".to_owned(), rounded(median(&peaks), 1));
+            report.insert("fma_share".to_owned(), rounded(fma_share, 3));
             println!("{}", Value::Object(report));
             return Ok(());
         }
@@ -118,6 +128,7 @@ impl Embed {
         println!("\n{}", questions.about);
         print_table(&["engine", "p50 ms", "p99 ms"], &question_ms.iter().map(row).collect::<Vec<_>>());
         print_ratios(&ratios(&seconds, &question_ms));
+        println!("fma_share {fma_share:.3} of {:.1} GFLOP/s, ibid_f32 on {}", median(&peaks), works[0].about);
         Ok(())
     }
 
@@ -141,6 +152,18 @@ impl Embed {
         let about = format!("one question of {QUESTION_TOKENS} tokens");
         Ok((works, Work::texts("query", about, Purpose::Query, questions, batch_tokens)))
     }
+}
+
+/// What this machine's threads could multiply and add, in GFLOP/s: several looks, for its clock moves.
+fn peaks(pool: &Pool) -> Vec<f64> {
+    (0..PEAK_LOOKS).map(|_| fma_peak(pool)).collect()
+}
+
+/// The products of the first workload in f32, a second, as a share of what the machine could do.
+fn fma_share(model: &Installed, works: &[Work], seconds: &Seconds, peak_gflops: f64) -> anyhow::Result<f64> {
+    let Some(work) = works.first() else { return Ok(0.0) };
+    let seconds = seconds.get(&(work.name, "ibid_f32".to_owned())).map(Vec::as_slice).unwrap_or_default();
+    Ok(operations(model, &work.lengths)? / median(seconds) / 1e9 / peak_gflops)
 }
 
 /// By workload and engine: inputs and tokens a second in the median, and how far the rounds lie apart.

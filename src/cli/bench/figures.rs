@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ibid_eval::percentile;
+use ibid_infer::isa;
 use serde_json::{Map, Value, json};
 
 /// The middle of `values`, of an even number the mean of the two in the middle; 0 of none.
@@ -49,7 +50,7 @@ pub(super) fn rounded(value: f64, decimals: i32) -> Value {
 pub(super) struct Machine {
     /// The processor's name, where the system says it.
     cpu: String,
-    /// Its instructions for products that a kernel could use.
+    /// Its instructions that the kernels use.
     isa: String,
     /// Compute threads, ours and each peer's.
     threads: usize,
@@ -61,7 +62,7 @@ impl Machine {
     pub(super) fn new(threads: usize, peers: Option<&Map<String, Value>>) -> Machine {
         let mut versions = Map::from_iter([("ibid".to_owned(), json!(env!("CARGO_PKG_VERSION")))]);
         versions.extend(peers.into_iter().flatten().map(|(name, version)| (name.clone(), version.clone())));
-        Machine { cpu: cpu(), isa: isa(), threads, versions }
+        Machine { cpu: cpu(), isa: isa().to_string(), threads, versions }
     }
 
     /// Its fields, to stand among those of a report.
@@ -86,22 +87,6 @@ fn cpu() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
-}
-
-#[cfg(target_arch = "x86_64")]
-fn isa() -> String {
-    let known = [
-        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
-        ("fma", std::arch::is_x86_feature_detected!("fma")),
-        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
-        ("avx512_vnni", has_vnni()),
-    ];
-    known.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn isa() -> String {
-    std::env::consts::ARCH.to_owned()
 }
 
 /// Whether products of 8-bit codes are summed without saturation.

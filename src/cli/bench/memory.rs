@@ -55,7 +55,7 @@ impl Memory {
         let parts = Parts::of_this_machine(&config)?;
         let store = ModelStore::new(model_roots(&config));
         let mut weights = Vec::new();
-        for id in [&config.models.embedder, &config.models.reranker] {
+        for id in [&config.models.embedder, &config.models.reranker].into_iter().chain(&config.models.reranker_small) {
             weights.push((id.to_string(), weights_held(&store.find(id)?)?));
         }
         let held: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
@@ -113,7 +113,7 @@ impl Memory {
         model.embed(&ctx, Purpose::Passage, &texts).await?;
         let question = pieces.cut(12)?;
         let passages: Vec<Passage> = texts.into_iter().map(|text| Passage { context: String::new(), text }).collect();
-        parts.reranker.score(&ctx, &question, &passages).await?;
+        parts.rerankers.large.score(&ctx, &question, &passages).await?;
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn open_at(peer: &mut Peer, model: &Installed, peers: &Peers) -> anyh
     let (kind, pooling) = match &model.entry.kind {
         ModelKind::Embedder { pooling: Pooling::Mean, .. } => ("embedder", "mean"),
         ModelKind::Embedder { pooling: Pooling::Cls, .. } => ("embedder", "cls"),
-        ModelKind::Reranker {} => ("reranker", "cls"),
+        ModelKind::Reranker { .. } => ("reranker", "cls"),
     };
     let request = json!({
         "do": "open", "kind": kind, "model": model.dir, "pooling": pooling, "tokens_max": model.entry.max_tokens,
@@ -74,4 +74,20 @@ pub(super) fn open_at(peer: &mut Peer, model: &Installed, peers: &Peers) -> anyh
     let answer = peer.ask(&request)?;
     let engines = answer.get("engines").and_then(Value::as_array).context("the peers opened no engines")?;
     Ok(engines.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+/// Multiplications and additions of all products of a BERT encoder over texts of these lengths: four matrices of the hidden
+/// size and two of the intermediate size a layer, scores and their sums over each text.
+pub(super) fn operations(model: &Installed, lengths: &[usize]) -> anyhow::Result<f64> {
+    let path = model.dir.join("config.json");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let config: Value = serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+    let size = |name: &str| config.get(name).and_then(Value::as_f64).with_context(|| format!("{name} is no number"));
+    let (layers, hidden) = (size("num_hidden_layers")?, size("hidden_size")?);
+    let linear = 2.0 * hidden * (4.0 * hidden + 2.0 * size("intermediate_size")?);
+    let of_text = |length: &usize| {
+        let length = *length as f64;
+        length * (linear + 4.0 * length * hidden)
+    };
+    Ok(layers * lengths.iter().map(of_text).sum::<f64>())
 }

@@ -7,10 +7,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use ibid_core::Tokenize;
-use ibid_infer::{CrossEncoder, Installed, ModelStore};
-use ibid_retrieve::Retriever;
+use ibid_infer::{Compute, CrossEncoder, InferError, Installed, ModelStore, Numbers};
+use ibid_retrieve::Rerankers;
 use ibid_runtime::Pool;
 use serde_json::{Value, json};
 
@@ -67,8 +68,11 @@ fn rerankers(
     pool: &Pool,
     batch_tokens_max: usize,
 ) -> anyhow::Result<Vec<(&'static str, Arc<CrossEncoder>)>> {
-    let f32 = CrossEncoder::load(&model.dir, &model.entry, pool, batch_tokens_max)?;
-    Ok(vec![("ibid_f32", Arc::new(f32))])
+    let load = |numbers| {
+        let compute = Compute { numbers, ..Compute::default() };
+        Ok::<_, InferError>(Arc::new(CrossEncoder::load(&model.dir, &model.entry, compute, pool, batch_tokens_max)?))
+    };
+    Ok(vec![("ibid_f32", load(Numbers::F32)?), ("ibid_int8", load(Numbers::Int8)?)])
 }
 
 impl Rerank {
@@ -89,7 +93,18 @@ impl Rerank {
         let works = self.works(&Pieces::open(self.data.as_deref(), tokenizer)?, batch_tokens)?;
 
         let ours = rerankers(&model, &pool, batch_tokens)?;
-        let ways = vec![("large alone", Retriever::new(pool.clone(), Some(Arc::clone(&ours[0].1) as _)))];
+        let named = |numbers| ours.iter().find(|(name, _)| *name == numbers).map(|(_, one)| Arc::clone(one));
+        let large: Arc<dyn ibid_core::Rerank> = match config.models.numbers {
+            Numbers::F32 => named("ibid_f32"),
+            Numbers::Int8 => named("ibid_int8"),
+        }
+        .context("both were loaded")?;
+        let mut ways = vec![("large alone", Rerankers { small: None, large: Arc::clone(&large) })];
+        if let Some(id) = &config.models.reranker_small {
+            let compute = Compute { device: config.models.device, numbers: config.models.numbers };
+            let small = store.clone().on(compute).load_reranker(id, &pool, config.models.batch_tokens_max)?;
+            ways.insert(0, ("cascade", Rerankers { small: Some(Arc::new(small)), large }));
+        }
         let ours = ours.into_iter().map(|(name, reranker)| (name, Ours::Reranker(reranker))).collect();
         let mut race = Race::new(ours, peer, engines);
         let (progress, tell) = teller();
