@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures::executor::block_on;
-use ibid_core::{Embed, Passage, Purpose, Rerank, Tokenize};
+use ibid_core::{Calibration, Embed, Passage, Purpose, Rerank, Tokenize};
 use ibid_infer::{Candle, Compute, CrossEncoder, Device, Embedder, ModelEntry, ModelKind, Pooling, Tokens};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -156,7 +156,7 @@ fn rerankers_give_the_logits_of_transformers() {
     assert_eq!(rerankers.clone().count(), 5);
     for family in rerankers {
         let (dir, entry) = golden.install(family);
-        assert_eq!(entry.kind, ModelKind::Reranker {});
+        assert_eq!(entry.kind, ModelKind::Reranker { calibration: Calibration::default() });
         let reranker = CrossEncoder::load(dir.path(), &entry, Compute::default(), &pool(), 64).unwrap();
         for ((question, text), expected) in golden.pairs.iter().zip(&family.logits) {
             let passage = Passage { context: String::new(), text: text.clone() };
@@ -278,7 +278,7 @@ fn what_does_not_run_here_is_refused_with_the_reason() {
         change(&mut json);
         std::fs::write(&path, json.to_string()).unwrap();
         let loaded = ModelEntry::describe(dir.path(), &id("tiny"))
-            .and_then(|entry| Embedder::load(dir.path(), &entry, Device::Cpu, &pool(), 64));
+            .and_then(|entry| Embedder::load(dir.path(), &entry, Compute::default(), &pool(), 64));
         let refused = loaded.unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
         std::fs::write(&path, whole).unwrap();
