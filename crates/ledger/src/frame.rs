@@ -22,8 +22,8 @@
 
 use crate::{LedgerError, Position, Record, RecordKind};
 
-/// The newest format, of segments and of records.
-pub(crate) const FORMAT: u16 = 1;
+/// The newest format, of segments and of records. Since 2 there are records of a collection's models.
+pub(crate) const FORMAT: u16 = 2;
 /// The longest body, in bytes.
 pub(crate) const BODY_BYTES_MAX: u32 = 128 << 20;
 
@@ -217,7 +217,8 @@ pub(crate) fn secret_of_first_record(bytes: &[u8]) -> Option<[u8; 32]> {
         | Record::DocumentChunked { .. }
         | Record::DocumentEmbedded { .. }
         | Record::DocumentDeleted { .. }
-        | Record::IndexCheckpoint { .. } => None,
+        | Record::IndexCheckpoint { .. }
+        | Record::CollectionEmbedding { .. } => None,
     }
 }
 
@@ -271,10 +272,10 @@ mod tests {
         let folder = FolderId::of(&[7; 32]);
         let header = RecordHeader { kind: 8, sequence: 9, durable: 5, body_bytes: 100, body_checksum: 3 };
         let mut bytes = header.encode(folder).0;
-        bytes[4] = 2;
+        bytes[4] = 3;
         let checksum = crc32fast::hash(&bytes[..72]);
         bytes[72..].copy_from_slice(&checksum.to_le_bytes());
         let newer = RecordHeader::decode(&bytes, folder);
-        assert!(matches!(newer, Err(LedgerError::Newer { found: 2, supported: 1 })));
+        assert!(matches!(newer, Err(LedgerError::Newer { found: 3, supported: 2 })));
     }
 }

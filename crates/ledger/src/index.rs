@@ -54,6 +54,9 @@ pub(crate) trait Index: Send + Sync + std::fmt::Debug {
     fn flush(&self) -> Result<(), IndexError>;
 }
 
+/// What values look like. A store with values of another form has another digest, and is filled anew.
+const FORM: &[u8] = b"ibid index 2";
+
 /// What an index holds, in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest {
@@ -64,6 +67,7 @@ pub(crate) struct Digest {
 /// Entries and BLAKE3 of them, in order, each key and value with its length.
 pub(crate) fn digest(index: &dyn Index) -> Result<Digest, IndexError> {
     let (mut hasher, mut entries) = (blake3::Hasher::new(), 0);
+    hasher.update(FORM);
     index.scan_prefix(&[], &mut |key, value| {
         entries += 1;
         for part in [key, value] {
@@ -133,10 +137,31 @@ impl<'a> Overlay<'a> {
     }
 
     fn delete_prefix(&mut self, prefix: &[u8]) -> Result<(), IndexError> {
-        let mut gone: Vec<Vec<u8>> = self.changes.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
-        self.index.scan_prefix(prefix, &mut |key, _| gone.push(key.to_vec()))?;
+        let gone = self.keys(prefix)?;
         self.changes.extend(gone.into_iter().map(|key| (key, None)));
         Ok(())
+    }
+
+    /// Changes every value whose key starts with `prefix`.
+    fn change_prefix<T: DeserializeOwned + Serialize>(
+        &mut self,
+        prefix: &[u8],
+        change: impl Fn(&mut T),
+    ) -> Result<(), IndexError> {
+        for key in self.keys(prefix)? {
+            if let Some(mut value) = self.get(&key)? {
+                change(&mut value);
+                self.put(key, &value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys that start with `prefix`, those too that are about to be deleted.
+    fn keys(&self, prefix: &[u8]) -> Result<Vec<Vec<u8>>, IndexError> {
+        let mut keys: Vec<Vec<u8>> = self.changes.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
+        self.index.scan_prefix(prefix, &mut |key, _| keys.push(key.to_vec()))?;
+        Ok(keys)
     }
 }
 

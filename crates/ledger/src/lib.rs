@@ -4,6 +4,7 @@
 //! | ----------------- | --------------------------------------------------------------------------------- |
 //! | `ledger.rs`       | open, append, read, scan, and what the index is asked                             |
 //! | `record.rs`       | what is written: one record an atomic change                                      |
+//! | `embedding.rs`    | the models of a collection's vectors                                              |
 //! | `compressed.rs`   | a text as a record holds it                                                       |
 //! | `flat.rs`         | serde forms of long fields                                                        |
 //! | `batch.rs`        | records that wait: a bounded queue, and the answer                                |
@@ -35,6 +36,7 @@
 mod batch;
 mod commit;
 mod compressed;
+mod embedding;
 mod error;
 mod flat;
 mod frame;
@@ -49,8 +51,9 @@ mod segment;
 
 pub use batch::{Committed, Pending};
 pub use compressed::Compressed;
+pub use embedding::{Embedding, ModelVersion, SecondModel, SecondRole, Switching};
 pub use error::LedgerError;
-pub use head::{EarlierPut, Head, PartitionMark, Position, Version};
+pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Position, Version};
 pub use ledger::{Config, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Damaged, Stats};

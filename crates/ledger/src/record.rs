@@ -12,7 +12,7 @@ use ibid_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Compressed, flat};
+use crate::{Compressed, Embedding, flat};
 
 /// One atomic change. `Debug` shows its kind alone: records hold texts and secrets.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -157,6 +157,13 @@ pub enum Record {
         /// BLAKE3 over them, in order.
         hash: [u8; 32],
     },
+    /// The models of a collection's vectors changed.
+    CollectionEmbedding {
+        /// Its key.
+        partition: PartitionKey,
+        /// All of them, from here on.
+        embedding: Embedding,
+    },
 }
 
 /// A record's kind: the number that its frame shows without the body being read.
@@ -189,6 +196,8 @@ pub enum RecordKind {
     DocumentDeleted,
     /// [`Record::IndexCheckpoint`]
     IndexCheckpoint,
+    /// [`Record::CollectionEmbedding`]
+    CollectionEmbedding,
 }
 
 /// A document as it is stored.
@@ -266,6 +275,7 @@ impl Record {
             Record::DocumentEmbedded { .. } => RecordKind::DocumentEmbedded,
             Record::DocumentDeleted { .. } => RecordKind::DocumentDeleted,
             Record::IndexCheckpoint { .. } => RecordKind::IndexCheckpoint,
+            Record::CollectionEmbedding { .. } => RecordKind::CollectionEmbedding,
         }
     }
 

@@ -3,7 +3,9 @@
 use ibid_core::{DocumentKey, Generation, Label, PartitionKey, Revision};
 
 use super::{IndexError, Overlay, key};
-use crate::{EarlierPut, Head, PartitionMark, Position, Record, StoredDocument, Version};
+use crate::{
+    EarlierPut, Embedded, Embedding, Head, ModelKey, PartitionMark, Position, Record, StoredDocument, Version,
+};
 
 /// Adds to `view` what the record at `position` changes. A record that was applied before changes nothing, and records
 /// of deleted tenants and collections change nothing but that they were seen.
@@ -48,25 +50,33 @@ pub(crate) fn apply(
                     version.chunks = count;
                     version.first_label = *first_label;
                     version.embedded.clear();
-                    version.embedded_chunks = 0;
                 })?;
             }
         }
-        Record::DocumentEmbedded { partition, document, revision, first_ordinal, dimension, vectors, .. } => {
+        Record::DocumentEmbedded {
+            partition,
+            document,
+            revision,
+            model,
+            model_revision,
+            first_ordinal,
+            dimension,
+            vectors,
+        } => {
             let count = vectors.len().checked_div(*dimension as usize).unwrap_or(0);
+            let count = u32::try_from(count).map_err(|_| IndexError::Failed("too many vectors".to_owned()))?;
+            let model = ModelKey::of(model, model_revision, *dimension);
             if mark(view, sequence, *partition, Generation(0), 0)? {
                 change_version(view, *partition, *document, *revision, |version| {
-                    let left = version.chunks - version.embedded_chunks;
-                    // A part twice, or of chunks that were replaced meanwhile, adds nothing.
-                    let follows = version.chunked.is_some() && *first_ordinal == version.embedded_chunks;
-                    if let Ok(count) = u32::try_from(count)
-                        && follows
-                        && (1..=left).contains(&count)
-                    {
-                        version.embedded.push(position);
-                        version.embedded_chunks += count;
-                    }
+                    add_part(version, model, *first_ordinal, count, position);
                 })?;
+            }
+        }
+        Record::CollectionEmbedding { partition, embedding } => {
+            view.put(key::catalog(sequence), &position);
+            // A second model that comes or goes on adds nothing yet; one that is gone takes its vectors along.
+            if mark(view, sequence, *partition, Generation(0), 0)? && embedding.second.is_none() {
+                drop_others(view, *partition, embedding)?;
             }
         }
         Record::DocumentDeleted { partition, document, revision, generation, .. } => {
@@ -132,16 +142,33 @@ fn put(
 
 /// A version of which only the document itself is there.
 fn version(revision: Revision, generation: Generation, put: Position) -> Version {
-    Version {
-        revision,
-        generation,
-        put: Some(put),
-        chunked: None,
-        chunks: 0,
-        first_label: 0,
-        embedded: Vec::new(),
-        embedded_chunks: 0,
+    Version { revision, generation, put: Some(put), chunked: None, chunks: 0, first_label: 0, embedded: Vec::new() }
+}
+
+/// Notes vectors of `count` chunks. A part twice, or of chunks that were replaced meanwhile, adds nothing.
+fn add_part(version: &mut Version, model: ModelKey, first_ordinal: u32, count: u32, position: Position) {
+    let known = version.embedded_by(model).map_or(0, |embedded| embedded.chunks);
+    let follows = version.chunked.is_some() && first_ordinal == known;
+    if !follows || !(1..=version.chunks - known).contains(&count) {
+        return;
     }
+    match version.embedded.iter_mut().find(|embedded| embedded.model == model) {
+        Some(embedded) => {
+            embedded.parts.push(position);
+            embedded.chunks += count;
+        }
+        None => version.embedded.push(Embedded { model, parts: vec![position], chunks: count }),
+    }
+}
+
+/// Forgets the vectors of every model but the one that is served.
+fn drop_others(view: &mut Overlay<'_>, partition: PartitionKey, embedding: &Embedding) -> Result<(), IndexError> {
+    let serving = embedding.serving.key();
+    view.change_prefix(&key::heads(partition), |head: &mut Head| {
+        for version in std::iter::once(&mut head.current).chain(&mut head.previous) {
+            version.embedded.retain(|embedded| embedded.model == serving);
+        }
+    })
 }
 
 /// Changes the version of that revision, if it is still of use. Once the current one is complete, the previous one is not.
@@ -181,6 +208,7 @@ mod tests {
     use super::super::{Index, MemoryIndex, digest, get};
     use super::*;
     use crate::record::strategy;
+    use crate::{ModelVersion, SecondModel, SecondRole};
 
     fn position(sequence: u64) -> Position {
         Position { segment: 1, offset: sequence * 100, bytes: 100 }
@@ -237,16 +265,30 @@ mod tests {
     }
 
     fn embedded(revision: u64, ordinals: RangeInclusive<u32>) -> Record {
+        embedded_by("old", revision, ordinals)
+    }
+
+    fn embedded_by(weights: &str, revision: u64, ordinals: RangeInclusive<u32>) -> Record {
         Record::DocumentEmbedded {
             partition: here(),
             document: DOCUMENT,
             revision: Revision(revision),
             model: ModelId::new("model").unwrap(),
-            model_revision: String::new(),
+            model_revision: weights.to_owned(),
             first_ordinal: *ordinals.start(),
             dimension: 2,
             vectors: vec![0.0; 2 * ordinals.count()],
         }
+    }
+
+    fn model(weights: &str) -> ModelVersion {
+        ModelVersion { id: ModelId::new("model").unwrap(), revision: weights.to_owned(), dimension: 2 }
+    }
+
+    fn serving(weights: &str, second: Option<&str>) -> Record {
+        let second = second.map(|weights| SecondModel { model: model(weights), role: SecondRole::Kept, since_ms: 0 });
+        let embedding = Embedding { serving: model(weights), since: Generation(0), second };
+        Record::CollectionEmbedding { partition: here(), embedding }
     }
 
     fn deleted(revision: u64) -> Record {
@@ -268,7 +310,8 @@ mod tests {
         replay(&index, records, 1);
         let head: Head = get(&index, &key::head(here(), DOCUMENT)).unwrap().unwrap();
         let versions = std::iter::once(head.current).chain(head.previous);
-        let found: Vec<_> = versions.map(|one| (one.revision.0, one.embedded_chunks, one.chunks)).collect();
+        let embedded = |one: &Version| one.embedded_by(model("old").key()).map_or(0, |embedded| embedded.chunks);
+        let found: Vec<_> = versions.map(|one| (one.revision.0, embedded(&one), one.chunks)).collect();
         assert_eq!(found, expected);
     }
 
@@ -296,6 +339,31 @@ mod tests {
         check(&[&start[..], &[embedded(2, 0..=0), embedded(2, 0..=0)]].concat(), &[(2, 1, 2)]);
         // Cut again, its vectors are to be made again.
         check(&[&start[..], &[embedded(2, 0..=0), chunked(2, 2..5)]].concat(), &[(2, 0, 3)]);
+    }
+
+    #[test]
+    fn a_second_models_vectors_stand_beside_the_first_ones_until_one_of_both_is_dropped() {
+        let both = [
+            put(1),
+            chunked(1, 0..2),
+            serving("old", Some("new")),
+            embedded(1, 0..=1),
+            embedded_by("new", 1, 0..=0),
+            embedded_by("new", 1, 1..=1),
+        ];
+        #[track_caller]
+        fn parts(records: &[Record], expected: &[(&str, usize)]) {
+            let index = MemoryIndex::default();
+            replay(&index, records, 2);
+            let head: Head = get(&index, &key::head(here(), DOCUMENT)).unwrap().unwrap();
+            let found: Vec<_> = head.current.embedded.iter().map(|one| (one.model, one.parts.len())).collect();
+            let expected: Vec<_> = expected.iter().map(|(weights, parts)| (model(weights).key(), *parts)).collect();
+            assert_eq!(found, expected);
+        }
+        parts(&both, &[("old", 1), ("new", 2)]);
+        parts(&[&both[..], &[serving("new", Some("old"))]].concat(), &[("old", 1), ("new", 2)]);
+        parts(&[&both[..], &[serving("old", None)]].concat(), &[("old", 1)]);
+        parts(&[&both[..], &[serving("new", None)]].concat(), &[("new", 2)]);
     }
 
     #[test]

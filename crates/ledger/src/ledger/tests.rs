@@ -528,10 +528,10 @@ fn a_log_of_a_later_format_is_refused_untouched() {
     let path = segments(&disk).remove(0);
     let mut bytes = disk.read(&path).unwrap();
     let last = bytes.len() - RecordHeader::BYTES - Body::of(&put(1, "one")).unwrap().bytes().len();
-    bytes[last + 4] = 2;
+    bytes[last + 4] = 3;
     let checksum = crc32fast::hash(&bytes[last..last + 72]);
     bytes[last + 72..last + 76].copy_from_slice(&checksum.to_le_bytes());
     overwrite(&disk, &path, 0, &bytes);
-    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 2, supported: 1 })));
+    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 3, supported: 2 })));
     assert!(disk.read(&path).unwrap() == bytes);
 }

@@ -6,6 +6,7 @@ use ibid_core::{BlockKind, CollectionKey, Language, Reader, Scope, Scopes, Span,
 use proptest::prelude::*;
 
 use super::*;
+use crate::{ModelVersion, SecondModel, SecondRole, Switching};
 
 pub(crate) fn partition() -> impl Strategy<Value = PartitionKey> {
     (1..3u64, 1..3u64).prop_map(|(tenant, collection)| PartitionKey {
@@ -65,6 +66,24 @@ fn settings() -> CollectionSettings {
     }
 }
 
+/// One model in two revisions.
+fn model() -> impl Strategy<Value = ModelVersion> {
+    let model = |revision: &str| ModelVersion {
+        id: ModelId::new("model").unwrap(),
+        revision: revision.to_owned(),
+        dimension: 3,
+    };
+    prop_oneof![Just(model("abc")), Just(model("abd"))]
+}
+
+fn role() -> impl Strategy<Value = SecondRole> {
+    prop_oneof![
+        Just(SecondRole::Kept),
+        Just(SecondRole::Coming(Switching::Asked)),
+        (0.0..1.0f32).prop_map(|loss_max| SecondRole::Coming(Switching::WhenReady { loss_max })),
+    ]
+}
+
 fn key(id: u64) -> ApiKey {
     ApiKey {
         id: KeyId(id),
@@ -99,15 +118,15 @@ pub(crate) fn document_record() -> impl Strategy<Value = Record> {
                 chunks: chunks(count),
             }
         ),
-        4 => (partition(), document(), revision(), 0..2u32, 0..3usize, any::<f32>()).prop_map(
-            |(partition, document, revision, first_ordinal, count, number)| Record::DocumentEmbedded {
+        4 => (partition(), document(), revision(), 0..2u32, 0..3usize, any::<f32>(), model()).prop_map(
+            |(partition, document, revision, first_ordinal, count, number, model)| Record::DocumentEmbedded {
                 partition,
                 document,
                 revision,
-                model: ModelId::new("model").unwrap(),
-                model_revision: "abc".to_owned(),
+                model: model.id,
+                model_revision: model.revision,
                 first_ordinal,
-                dimension: 3,
+                dimension: model.dimension,
                 // NaN is refused long before, and is not equal to itself.
                 vectors: vec![if number.is_nan() { 0.0 } else { number }; count * 3],
             }
@@ -157,6 +176,11 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
             partition,
             name: name_again.clone(),
             incarnation: 0,
+        }),
+        2 => (partition(), model(), prop::option::of((model(), role()))).prop_map(|(partition, serving, second)| {
+            let second = second.map(|(model, role)| SecondModel { model, role, since_ms: 9 });
+            let embedding = Embedding { serving, since: Generation(12), second };
+            Record::CollectionEmbedding { partition, embedding }
         }),
         1 => any::<[u8; 32]>().prop_map(|hash| Record::IndexCheckpoint { sequence: 4, entries: 2, hash }),
     ]
