@@ -3,7 +3,9 @@
 use ibid_core::{DocumentKey, Generation, Label, PartitionKey, Revision};
 
 use super::{IndexError, Overlay, key};
-use crate::{EarlierPut, Embedded, Embedding, Head, ModelKey, PartitionMark, Position, Record, StoredDocument, Version};
+use crate::{
+    EarlierPut, Embedded, Embedding, Head, ModelKey, PartitionMark, Position, Record, StoredDocument, Version,
+};
 
 /// Adds to `view` what the record at `position` changes. A record that was applied before changes nothing, and records
 /// of deleted tenants and collections change nothing but that they were seen.
@@ -140,15 +142,7 @@ fn put(
 
 /// A version of which only the document itself is there.
 fn version(revision: Revision, generation: Generation, put: Position) -> Version {
-    Version {
-        revision,
-        generation,
-        put: Some(put),
-        chunked: None,
-        chunks: 0,
-        first_label: 0,
-        embedded: Vec::new(),
-    }
+    Version { revision, generation, put: Some(put), chunked: None, chunks: 0, first_label: 0, embedded: Vec::new() }
 }
 
 /// Notes vectors of `count` chunks. A part twice, or of chunks that were replaced meanwhile, adds nothing.
