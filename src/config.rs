@@ -94,6 +94,8 @@ pub struct Models {
     pub roots: Vec<PathBuf>,
     /// The embedder of collections that name none.
     pub embedder: ModelId,
+    /// Embedders that collections may name besides.
+    pub embedders: Vec<ModelId>,
     /// The cross-encoder.
     pub reranker: ModelId,
     /// Tokens of one forward pass.
@@ -280,6 +282,7 @@ impl Config {
             models: Models {
                 roots: values.paths("models.roots")?,
                 embedder: values.model("models.embedder")?,
+                embedders: values.models("models.embedders")?,
                 reranker: values.model("models.reranker")?,
                 batch_tokens_max: values.whole("models.batch_tokens_max", 64, 1 << 20)?,
             },

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ibid_core::{ChunkId, Purpose, Ranked};
-use ibid_engine::{Candidate, EngineError, Invalid, Partition, Snapshot};
+use ibid_engine::{Candidate, EngineError, Invalid, Snapshot};
 use ibid_runtime::{Ctx, Pool};
 
 use crate::error::RetrieveError;
@@ -36,7 +36,6 @@ pub(crate) struct Candidates {
 pub(crate) async fn candidates(
     ctx: &Ctx,
     pool: &Pool,
-    partitions: &[Partition],
     snapshots: &Arc<[Snapshot]>,
     query: &Arc<Query>,
 ) -> Result<Candidates, RetrieveError> {
@@ -55,7 +54,7 @@ pub(crate) async fn candidates(
         if !query.mode.by_meaning() {
             return Ok(Vec::new());
         }
-        let vector = query_vector(ctx, partitions, query).await?;
+        let vector = query_vector(ctx, snapshots, query).await?;
         let (own, snapshots) = (ctx.clone(), Arc::clone(snapshots));
         let start = ctx.elapsed();
         let found = pool.run(ctx, move || each(&snapshots, |one| one.by_meaning(&own, &vector, n))).await??;
@@ -75,10 +74,11 @@ fn each(
     snapshots.iter().map(look).collect()
 }
 
-/// The question's vector, by the one model of all collections.
-async fn query_vector(ctx: &Ctx, partitions: &[Partition], query: &Query) -> Result<Vec<f32>, RetrieveError> {
-    let Some(model) = partitions.first().map(Partition::model) else { return Ok(Vec::new()) };
-    if let Some(other) = partitions.iter().map(Partition::model).find(|other| other.model() != model.model()) {
+/// The question's vector, by the one model of all collections: the one whose vectors are searched, whatever a collection's
+/// model has become since.
+async fn query_vector(ctx: &Ctx, snapshots: &[Snapshot], query: &Query) -> Result<Vec<f32>, RetrieveError> {
+    let Some(model) = snapshots.first().map(Snapshot::model) else { return Ok(Vec::new()) };
+    if let Some(other) = snapshots.iter().map(Snapshot::model).find(|other| other.model() != model.model()) {
         let problem = format!(
             "are embedded by different models ({} and {}); search them apart, or by words",
             model.model(),

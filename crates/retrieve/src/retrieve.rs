@@ -66,7 +66,7 @@ impl Retriever {
         query.validate()?;
         let query = Arc::new(query.clone());
         let snapshots: Arc<[Snapshot]> = partitions.iter().map(|one| one.snapshot(query.filter.as_ref())).collect();
-        let found = candidates(ctx, &self.pool, partitions, &snapshots, &query).await?;
+        let found = candidates(ctx, &self.pool, &snapshots, &query).await?;
         let fused = ctx.timed("retrieve.fuse", || fuse(&found, &query));
         let mut ranked = self.look_up(ctx, partitions, &snapshots, &found, fused, &query).await?;
         let reranked = match query.rerank {

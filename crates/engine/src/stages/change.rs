@@ -70,6 +70,8 @@ fn apply(state: &Arc<State>, change: Change) -> Result<(), EngineError> {
     }
     match change {
         Change::Start { model, switching } => start(state, model, switching),
+        // Two may have asked for it, the server itself one of them.
+        Change::Switch { to, .. } if state.lanes().serving.version == to => Ok(()),
         Change::Switch { to, behind } => {
             let second = coming(state)?;
             if second.record.model != to {
