@@ -10,6 +10,7 @@
 //! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
 //! | `admin.rs`   | tenants and keys                                                              |
 //! | `models.rs`  | list, verify, pull, import, quantize                                          |
+//! | `migrate.rs` | a collection moved to another model                                           |
 //! | `eval.rs`    | a labelled set measured                                                       |
 //! | `bench.rs`   | this machine measured, beside other engines where there are any               |
 //! | `terminal.rs`| colour where a person reads, control characters made harmless                 |
@@ -20,6 +21,7 @@ mod bench;
 mod demo;
 mod eval;
 mod ingest;
+mod migrate;
 mod models;
 mod search;
 mod serve;
@@ -88,7 +90,7 @@ enum Command {
     /// Make, list and revoke keys
     #[command(subcommand)]
     Keys(admin::Keys),
-    /// List, verify, pull, import and quantize models
+    /// List, verify, pull, import and quantize models; move a collection to another one
     #[command(subcommand)]
     Models(models::Models),
     /// Measure retrieval on a labelled set
@@ -113,8 +115,11 @@ pub fn run() -> std::process::ExitCode {
     }
 }
 
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
 fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
-    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match command {
         Command::Demo(demo) => runtime()?.block_on(demo.run(global)),
         Command::Serve(serve) => runtime()?.block_on(serve.run(global)),

@@ -98,6 +98,8 @@ pub struct Models {
     pub roots: Vec<PathBuf>,
     /// The embedder of collections that name none.
     pub embedder: ModelId,
+    /// Embedders that collections may name besides.
+    pub embedders: Vec<ModelId>,
     /// The cross-encoder that has the last word.
     pub reranker: ModelId,
     /// The one that goes first; `None`: there is none.
@@ -315,6 +317,7 @@ impl Config {
             models: Models {
                 roots: values.paths("models.roots")?,
                 embedder: values.model("models.embedder")?,
+                embedders: values.models("models.embedders")?,
                 reranker: values.model("models.reranker")?,
                 reranker_small: values.optional_model("models.reranker_small")?,
                 device: values.device("models.device")?,

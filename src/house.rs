@@ -1,6 +1,6 @@
 //! Joins the rooms: models, engine, query path and generators, from one configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,9 +108,13 @@ impl Parts {
         let store = ModelStore::new(model_roots(config))
             .on(Compute { device: config.models.device, numbers: config.models.numbers });
         let batch_tokens_max = config.models.batch_tokens_max;
-        let embedder = store
-            .load_embedder(&config.models.embedder, &pool, batch_tokens_max)
-            .map_err(|source| HouseError::Model { what: "embedder", source })?;
+        let mut models = Models { default: config.models.embedder.clone(), by_id: BTreeMap::new() };
+        for id in std::iter::once(&config.models.embedder).chain(&config.models.embedders) {
+            let embedder = store
+                .load_embedder(id, &pool, batch_tokens_max)
+                .map_err(|source| HouseError::Model { what: "embedder", source })?;
+            models.by_id.insert(id.clone(), Arc::new(embedder));
+        }
         let reranker = |id, what| match store.load_reranker(id, &pool, batch_tokens_max) {
             Ok(reranker) => Ok(Arc::new(reranker) as Arc<dyn Rerank>),
             Err(source) => Err(HouseError::Model { what, source }),
@@ -123,7 +127,7 @@ impl Parts {
             clock: Arc::new(SystemClock::new()),
             random: Arc::new(SystemRandom),
             pool,
-            models: Models::only(Arc::new(embedder)),
+            models,
             rerankers: Rerankers { small, large },
             generate: Arc::new(generate),
         })

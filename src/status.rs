@@ -73,6 +73,7 @@ impl ToStatus for EngineError {
             EngineError::Exists { kind, name } => resource(Code::AlreadyExists, "ALREADY_EXISTS", kind, name, self),
             EngineError::Forbidden { .. } => plain(Code::PermissionDenied, "FORBIDDEN", self.to_string()),
             EngineError::Unfit(problem) => plain(Code::FailedPrecondition, "UNFIT", problem.clone()),
+            EngineError::OtherModel { .. } => plain(Code::FailedPrecondition, "MODEL_MISSING", self.to_string()),
             EngineError::Overloaded(what) => overloaded(what),
             EngineError::Stopped(stopped) => stopped.to_status(),
             EngineError::DiskFull => {

@@ -10,6 +10,7 @@
 //! | `tenant.rs`     | tenants and how far their documents are                   |
 //! | `key.rs`        | keys, scopes, principals                                  |
 //! | `collection.rs` | collections and their settings, defaults filled in        |
+//! | `migration.rs`  | changing a collection's model                             |
 //! | `document.rs`   | documents on their way in and out                         |
 //! | `search.rs`     | questions and their settings                              |
 //! | `hit.rs`        | what was found, and how long it took                      |
@@ -21,6 +22,7 @@ pub(crate) mod document;
 pub(crate) mod filter;
 pub(crate) mod hit;
 pub(crate) mod key;
+pub(crate) mod migration;
 pub(crate) mod page;
 pub(crate) mod search;
 pub(crate) mod tenant;

@@ -1,4 +1,4 @@
-//! List, verify, pull, import and quantize models.
+//! List, verify, pull, import and quantize models; what moves a collection to one is in `migrate.rs`.
 
 use std::io::BufRead;
 use std::path::PathBuf;
@@ -13,6 +13,7 @@ use ibid_infer::{
 use ibid_runtime::{Ctx, Pool, Priority, SystemClock};
 
 use super::Global;
+use super::migrate::Migrate;
 use super::terminal::{bar, bold, plain};
 use crate::config::Config;
 use crate::house::model_roots;
@@ -59,6 +60,7 @@ pub(super) enum Models {
         #[arg(long, value_name = "FILE")]
         passages: Option<PathBuf>,
     },
+    Migrate(Migrate),
 }
 
 impl Models {
@@ -66,6 +68,7 @@ impl Models {
         let config = global.config()?;
         let store = ModelStore::new(model_roots(&config));
         match self {
+            Models::Migrate(migrate) => super::runtime()?.block_on(migrate.run(global)),
             Models::List => list(&store),
             Models::Verify { id } => verify(&store, id),
             Models::Pull { id, revision, hub } => fetch(&config, FullForm { repository: id, revision }, &hub),

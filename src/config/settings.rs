@@ -84,6 +84,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "embedder of collections that name none; the one that comes with the program",
     },
     Setting {
+        key: "models.embedders",
+        variable: "IBID_EMBEDDERS",
+        default: "",
+        about: "embedders that collections may name besides, separated by ','; each is loaded at the start and kept in memory",
+    },
+    Setting {
         key: "models.reranker",
         variable: "IBID_RERANKER",
         default: "rerank-minilm-l6-int8",

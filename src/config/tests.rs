@@ -72,6 +72,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
     refused("[models]\nembedder = ''", "models.embedder");
     refused("[models]\ndevice = 'gpu'", "models.device is \"gpu\", expected cpu, cuda:0 (or another number) or metal");
     refused("[models]\nnumbers = 'f16'", "models.numbers is \"f16\", expected f32 or int8");
+    refused("[models]\nembedders = ['a', 'b c']", "models.embedders");
     refused("data_dir = ''", "data_dir");
     refused("data_dir = ", "not valid TOML");
 }
@@ -114,9 +115,11 @@ fn a_generator_runs_here_or_elsewhere() {
 }
 
 #[test]
-fn roots_are_a_list_or_a_text() {
+fn lists_are_lists_or_texts() {
     let listed = from("[models]\nroots = ['a', '~/b']", &[("HOME", "/h")], &[]).unwrap().models.roots;
     assert_eq!(listed, [PathBuf::from("a"), PathBuf::from("/h/b")]);
     let texts = from("", &[("IBID_MODELS", "a:b")], &[]).unwrap().models.roots;
     assert_eq!(texts, [PathBuf::from("a"), PathBuf::from("b")]);
+    let embedders = from("", &[("IBID_EMBEDDERS", "a/b, c")], &[]).unwrap().models.embedders;
+    assert_eq!(embedders, ["a/b", "c"].map(|name| ModelId::new(name).unwrap()));
 }

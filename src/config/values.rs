@@ -179,6 +179,12 @@ impl Values {
         ModelId::new(&self.text(key)?).map_err(|error| self.refuse(key, error.to_string()))
     }
 
+    /// A list in a file, or a text with ',' between its entries.
+    pub(super) fn models(&self, key: &str) -> Result<Vec<ModelId>, ConfigError> {
+        let model = |text: &String| ModelId::new(text.trim()).map_err(|error| self.refuse(key, error.to_string()));
+        self.list(key, ',')?.iter().map(model).collect()
+    }
+
     pub(super) fn device(&self, key: &str) -> Result<Device, ConfigError> {
         let text = self.text(key)?;
         text.parse().map_err(|error: NoDevice| self.refuse(key, format!("is {text:?}, {error}")))
@@ -206,16 +212,20 @@ impl Values {
 
     /// A list in a file, or a text with ':' between its entries.
     pub(super) fn paths(&self, key: &str) -> Result<Vec<PathBuf>, ConfigError> {
-        let texts = match &self.values[key].0 {
+        Ok(self.list(key, ':')?.iter().map(|text| expand(text, self.home.as_deref())).collect())
+    }
+
+    /// The entries that are not empty.
+    fn list(&self, key: &str, separator: char) -> Result<Vec<String>, ConfigError> {
+        let mut texts: Vec<String> = match &self.values[key].0 {
             Given::Toml(Value::Array(entries)) => {
-                let texts: Option<Vec<String>> =
-                    entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect();
-                texts.ok_or_else(|| self.refuse(key, "has the wrong type, expected a list of paths"))?
+                let texts = entries.iter().map(|entry| entry.as_str().map(str::to_owned)).collect::<Option<_>>();
+                texts.ok_or_else(|| self.refuse(key, "has the wrong type, expected a list of texts"))?
             }
-            Given::Text(_) | Given::Toml(_) => self.text(key)?.split(':').map(str::to_owned).collect(),
+            Given::Text(_) | Given::Toml(_) => self.text(key)?.split(separator).map(str::to_owned).collect(),
         };
-        let paths = texts.iter().filter(|text| !text.is_empty()).map(|text| expand(text, self.home.as_deref()));
-        Ok(paths.collect())
+        texts.retain(|text| !text.is_empty());
+        Ok(texts)
     }
 
     pub(super) fn generators(&self, environment: &BTreeMap<String, String>) -> Result<Vec<Generator>, ConfigError> {

@@ -10,9 +10,12 @@ use crate::call::Call;
 use crate::house::House;
 use crate::proto::collection_service_server::CollectionService;
 use crate::proto::{
-    CreateCollectionRequest, CreateCollectionResponse, DeleteCollectionRequest, DeleteCollectionResponse,
-    GetCollectionRequest, GetCollectionResponse, ListCollectionsRequest, ListCollectionsResponse,
-    UpdateCollectionRequest, UpdateCollectionResponse,
+    AbortMigrationRequest, AbortMigrationResponse, CreateCollectionRequest, CreateCollectionResponse,
+    DeleteCollectionRequest, DeleteCollectionResponse, FinishMigrationRequest, FinishMigrationResponse,
+    GetCollectionRequest, GetCollectionResponse, GetMigrationRequest, GetMigrationResponse, ListCollectionsRequest,
+    ListCollectionsResponse, RollBackMigrationRequest, RollBackMigrationResponse, StartMigrationRequest,
+    StartMigrationResponse, SwitchMigrationRequest, SwitchMigrationResponse, UpdateCollectionRequest,
+    UpdateCollectionResponse,
 };
 use crate::status::{OrStatus, ToStatus};
 use crate::wire::page::Page;
@@ -90,5 +93,74 @@ impl CollectionService for Collections {
         let name = wire::collection::name("name", &request.get_ref().name).or_status()?;
         self.0.engine.delete_collection(&tenant, &name).await.or_status()?;
         Ok(Response::new(DeleteCollectionResponse {}))
+    }
+
+    async fn start_migration(
+        &self,
+        request: Request<StartMigrationRequest>,
+    ) -> Result<Response<StartMigrationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
+        let wire::migration::Start { collection, model, switching, force } =
+            wire::migration::start(request.into_inner()).or_status()?;
+        let engine = &self.0.engine;
+        let started = engine.start_migration(&call.ctx, &tenant, &collection, &model, switching, force).await;
+        Ok(Response::new(StartMigrationResponse { migration: Some(wire::migration::render(started.or_status()?)) }))
+    }
+
+    async fn get_migration(
+        &self,
+        request: Request<GetMigrationRequest>,
+    ) -> Result<Response<GetMigrationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
+        let name = wire::collection::name("collection", &request.get_ref().collection).or_status()?;
+        let migration = self.0.engine.migration(&call.ctx, &tenant, &name).await.or_status()?;
+        Ok(Response::new(GetMigrationResponse { migration: Some(wire::migration::render(migration)) }))
+    }
+
+    async fn switch_migration(
+        &self,
+        request: Request<SwitchMigrationRequest>,
+    ) -> Result<Response<SwitchMigrationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
+        let wire::migration::Switch { collection, model, trial } =
+            wire::migration::switch(request.into_inner()).or_status()?;
+        let switched = self.0.engine.switch_model(&call.ctx, &tenant, &collection, &model, trial).await;
+        Ok(Response::new(SwitchMigrationResponse { migration: Some(wire::migration::render(switched.or_status()?)) }))
+    }
+
+    async fn roll_back_migration(
+        &self,
+        request: Request<RollBackMigrationRequest>,
+    ) -> Result<Response<RollBackMigrationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
+        let name = wire::collection::name("collection", &request.get_ref().collection).or_status()?;
+        let migration = self.0.engine.roll_back_model(&call.ctx, &tenant, &name).await.or_status()?;
+        Ok(Response::new(RollBackMigrationResponse { migration: Some(wire::migration::render(migration)) }))
+    }
+
+    async fn finish_migration(
+        &self,
+        request: Request<FinishMigrationRequest>,
+    ) -> Result<Response<FinishMigrationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
+        let name = wire::collection::name("collection", &request.get_ref().collection).or_status()?;
+        let migration = self.0.engine.finish_migration(&call.ctx, &tenant, &name).await.or_status()?;
+        Ok(Response::new(FinishMigrationResponse { migration: Some(wire::migration::render(migration)) }))
+    }
+
+    async fn abort_migration(
+        &self,
+        request: Request<AbortMigrationRequest>,
+    ) -> Result<Response<AbortMigrationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
+        let name = wire::collection::name("collection", &request.get_ref().collection).or_status()?;
+        let migration = self.0.engine.abort_migration(&call.ctx, &tenant, &name).await.or_status()?;
+        Ok(Response::new(AbortMigrationResponse { migration: Some(wire::migration::render(migration)) }))
     }
 }

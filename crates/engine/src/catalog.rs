@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ibid_core::{CollectionName, CollectionSettings, Keyring, PartitionKey, TenantKey, TenantName};
-use ibid_ledger::Record;
+use ibid_ledger::{Embedding, Record};
 
 /// A tenant and its collections.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct CollectionEntry {
     pub(crate) settings: CollectionSettings,
     pub(crate) created_ms: u64,
     pub(crate) incarnation: u64,
+    /// The models of its vectors, once they were changed.
+    pub(crate) embedding: Option<Embedding>,
 }
 
 /// Everything above the documents.
@@ -90,13 +92,19 @@ impl Catalog {
                     settings: settings.clone(),
                     created_ms: *created_ms,
                     incarnation: *incarnation,
+                    embedding: None,
                 };
                 tenant.collections.insert(name.clone(), entry);
             }
             Record::CollectionUpdated { partition, settings } => {
-                let Some(tenant) = self.tenant_mut(partition.tenant) else { return };
-                if let Some(entry) = tenant.collections.values_mut().find(|entry| entry.key == *partition) {
+                if let Some(entry) = self.collection_mut(*partition) {
                     entry.settings = settings.clone();
+                }
+            }
+            Record::CollectionEmbedding { partition, embedding } => {
+                if let Some(entry) = self.collection_mut(*partition) {
+                    entry.settings.embedder = embedding.serving.id.clone();
+                    entry.embedding = Some(embedding.clone());
                 }
             }
             Record::CollectionDeleted { partition, name, incarnation } => {
@@ -111,6 +119,10 @@ impl Catalog {
             | Record::DocumentDeleted { .. }
             | Record::IndexCheckpoint { .. } => {}
         }
+    }
+
+    fn collection_mut(&mut self, key: PartitionKey) -> Option<&mut CollectionEntry> {
+        self.tenant_mut(key.tenant)?.collections.values_mut().find(|entry| entry.key == key)
     }
 
     fn tenant_mut(&mut self, key: TenantKey) -> Option<&mut TenantEntry> {

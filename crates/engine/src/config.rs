@@ -56,6 +56,12 @@ impl Models {
         Models { default: model.model().clone(), by_id: BTreeMap::from([(model.model().clone(), model)]) }
     }
 
+    /// The names of all of them, for messages.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.by_id.keys().map(ModelId::as_str).collect();
+        names.join(", ")
+    }
+
     /// The model called `id`.
     pub fn get(&self, id: &ModelId) -> Option<&Arc<dyn EmbedModel>> {
         self.by_id.get(id)

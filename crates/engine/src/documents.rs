@@ -1,6 +1,6 @@
 //! A partition's documents and their versions, in memory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Weak};
 
@@ -8,6 +8,7 @@ use ibid_core::{DocumentId, DocumentKey, Generation, Label, MediaType, Metadata,
 use ibid_ledger::{Position, StoredChunk, StoredDocument};
 use roaring::RoaringBitmap;
 
+use crate::lanes::Which;
 use crate::snapshot::View;
 
 /// How far a document is.
@@ -21,6 +22,20 @@ pub enum Stage {
     Vector,
 }
 
+/// Chunks of equal input that are looked at for a vector.
+const EQUAL_INPUTS_MAX: usize = 8;
+
+/// How far a second model is.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Chunks that the serving model has embedded.
+    pub(crate) chunks: u64,
+    /// Those of them that the second one has embedded too.
+    pub(crate) embedded: u64,
+    /// Versions of which it has some left.
+    pub(crate) behind: Vec<(DocumentKey, Revision)>,
+}
+
 /// What is known of a version without reading its text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Version {
@@ -30,8 +45,10 @@ pub(crate) struct Version {
     pub(crate) meta: Arc<Meta>,
     /// `None` until it is cut.
     pub(crate) cut: Option<Arc<Cut>>,
-    /// How many of its chunks, from the first, have vectors in the ledger.
+    /// How many of its chunks, from the first, have vectors of the serving model in the ledger.
     pub(crate) embedded: u32,
+    /// How many have vectors of the second model, if there is one.
+    pub(crate) embedded_second: u32,
     /// How many of its chunks the version before had too.
     pub(crate) reused: u32,
     /// Its embedding failed too often; it stays found by words.
@@ -92,6 +109,25 @@ impl Version {
         self.cut.as_ref().is_some_and(|cut| self.embedded >= cut.count())
     }
 
+    pub(crate) fn embedded_in(&self, which: Which) -> u32 {
+        match which {
+            Which::Serving => self.embedded,
+            Which::Second => self.embedded_second,
+        }
+    }
+
+    pub(crate) fn embedded_in_mut(&mut self, which: Which) -> &mut u32 {
+        match which {
+            Which::Serving => &mut self.embedded,
+            Which::Second => &mut self.embedded_second,
+        }
+    }
+
+    /// How many chunks the second model has still to embed.
+    pub(crate) fn behind(&self) -> u32 {
+        self.embedded.saturating_sub(self.embedded_second)
+    }
+
     pub(crate) fn title(&self) -> &str {
         self.cut.as_ref().map_or(&self.meta.title, |cut| &cut.title)
     }
@@ -124,7 +160,16 @@ impl Entry {
 
     /// The version with this number, if it is still here.
     pub(crate) fn version(&self, revision: Revision) -> Option<&Version> {
-        [Some(&self.current), self.previous.as_ref()].into_iter().flatten().find(|version| version.revision == revision)
+        self.versions().find(|version| version.revision == revision)
+    }
+
+    /// The newest version, then the older one.
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    pub(crate) fn versions_mut(&mut self) -> impl Iterator<Item = &mut Version> {
+        std::iter::once(&mut self.current).chain(&mut self.previous)
     }
 }
 
@@ -147,6 +192,8 @@ pub(crate) struct Documents {
     assigned: HashMap<DocumentKey, Revision>,
     /// Served versions, and retired ones that a snapshot may still name, by first label.
     labelled: BTreeMap<Label, Arc<Labelled>>,
+    /// The chunks of served versions, by what the embedder reads of them: equal inputs have equal vectors.
+    by_input: BTreeSet<([u8; 16], Label)>,
     /// First labels of versions that are served no more, with the number of the view they were last part of.
     retired: Vec<(u64, Label)>,
     /// The views that may be in use, oldest first; the first one's number is `views_from`.
@@ -216,6 +263,40 @@ impl Documents {
             cut: Arc::clone(cut),
         };
         self.labelled.insert(cut.first_label, Arc::new(labelled));
+        self.by_input.extend(cut.chunks.iter().map(|chunk| chunk.input_hash).zip(cut.labels()));
+    }
+
+    /// Served chunks of which the embedder reads the same as of a chunk of the document `id`, some of them: of that document
+    /// itself, or of one that whoever may read `readers` may read too. Else the time a write takes would tell of texts that
+    /// nobody of its readers may see.
+    pub(crate) fn equal_inputs(&self, input: [u8; 16], id: &DocumentId, readers: &Readers) -> Vec<Label> {
+        let equal = self.by_input.range((input, Label::MIN)..=(input, Label::MAX)).map(|(_, label)| *label);
+        let readable = |label: &Label| {
+            let labelled = self.resolve(*label).map(|(labelled, _)| labelled);
+            labelled.is_some_and(|one| one.id == *id || one.meta.readers.is_open() || one.meta.readers == *readers)
+        };
+        equal.take(EQUAL_INPUTS_MAX).filter(readable).collect()
+    }
+
+    /// How far the second model is: chunks of which there are vectors, those of them that it has embedded too, and the
+    /// versions of which some are left, oldest id first.
+    pub(crate) fn second(&self) -> Progress {
+        let mut progress = Progress::default();
+        for (key, entry) in self.listed(None) {
+            for version in entry.versions() {
+                progress.chunks += u64::from(version.embedded);
+                progress.embedded += u64::from(version.embedded.min(version.embedded_second));
+                if version.behind() > 0 {
+                    progress.behind.push((*key, version.revision));
+                }
+            }
+        }
+        progress
+    }
+
+    /// Changes every version.
+    pub(crate) fn change_all(&mut self, change: impl Fn(&mut Version)) {
+        self.entries.values_mut().flat_map(Entry::versions_mut).for_each(change);
     }
 
     /// `version` is not part of the next view.
@@ -223,6 +304,9 @@ impl Documents {
         // A version without chunks has no labels: the number it notes may be the next version's first.
         if let Some(cut) = version.cut.as_ref().filter(|cut| !cut.chunks.is_empty()) {
             self.retired.push((self.view_number(), cut.first_label));
+            for chunk in cut.chunks.iter().map(|chunk| chunk.input_hash).zip(cut.labels()) {
+                self.by_input.remove(&chunk);
+            }
         }
     }
 

@@ -65,7 +65,16 @@ pub(crate) struct Shared {
     pub(crate) read_only: AtomicBool,
 }
 
-type OpeningResult = Result<Arc<State>, Arc<str>>;
+type OpeningResult = Result<Arc<State>, Arc<EngineError>>;
+
+/// What everybody hears who waits for a partition that does not open.
+fn not_opened(error: &EngineError) -> EngineError {
+    if let EngineError::OtherModel { collection, holds, has } = error {
+        let (collection, holds, has) = (collection.clone(), holds.clone(), has.clone());
+        return EngineError::OtherModel { collection, holds, has };
+    }
+    EngineError::Damaged(error.to_string())
+}
 
 enum Slot {
     Open(Arc<State>),
@@ -173,6 +182,7 @@ impl Engine {
             if let Slot::Open(state) = slot {
                 // Whoever waits for one of these hears that the engine closes.
                 state.lock(&state.to_cut).clear();
+                state.lock(&state.to_change).clear();
                 state.announce();
                 state.save();
             }
@@ -319,7 +329,7 @@ impl Shared {
         };
         match opening.await {
             Ok(Ok(state)) => Ok(state),
-            Ok(Err(error)) => Err(EngineError::Damaged(error.to_string())),
+            Ok(Err(error)) => Err(not_opened(&error)),
             Err(oneshot::Canceled) => Err(EngineError::Closing),
         }
     }
@@ -346,12 +356,12 @@ impl Shared {
                 if let Err(error) = self.parts.disk.remove_dir_all(&self.partition_folder(key)) {
                     tracing::warn!(partition = %key, %error, "a deleted collection's indexes stay until the next start");
                 }
-                Err("the collection was deleted".into())
+                Err(Arc::new(EngineError::Damaged("the collection was deleted".to_owned())))
             }
             Err(error) => {
                 partitions.remove(&key);
                 tracing::error!(partition = %key, error = &error as &dyn std::error::Error, "open a collection");
-                Err(error.to_string().into())
+                Err(Arc::new(error))
             }
         }
     }

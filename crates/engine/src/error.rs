@@ -1,6 +1,6 @@
 //! What can go wrong, by what somebody does about it.
 
-use ibid_core::ModelError;
+use ibid_core::{CollectionName, ModelError};
 use ibid_ledger::LedgerError;
 use ibid_lexical::LexicalError;
 use ibid_runtime::{PoolError, Stopped};
@@ -54,6 +54,19 @@ pub enum EngineError {
     /// It cannot be done in the present state; the message says what can.
     #[error("{0}")]
     Unfit(String),
+    /// The collection's vectors are of a model, or of weights, that this server has not.
+    #[error(
+        "collection {collection} holds vectors of {holds}, and this server has {has}; start it with that model, or embed \
+         the collection anew: ibid models migrate {collection} --to MODEL --force"
+    )]
+    OtherModel {
+        /// The collection.
+        collection: CollectionName,
+        /// The model of its vectors.
+        holds: String,
+        /// What there is.
+        has: String,
+    },
     /// Too much is waiting; try again after a while.
     #[error("overloaded: {0}")]
     Overloaded(String),

@@ -7,10 +7,13 @@
 //! | `catalog.rs`    | tenants, collections and keys in memory: the ledger's catalog records, applied     |
 //! | `tenants.rs`    | creating, listing and deleting tenants, keys and collections                       |
 //! | `partition.rs`  | what a partition holds, and the handle that everything hangs off                   |
+//! | `lanes.rs`      | a partition's vectors by the model that made them                                  |
 //! | `documents.rs`  | a partition's documents and their versions in memory                               |
 //! | `write.rs`      | put and delete: validate, hash, commit, ack                                        |
 //! | `intake.rs`     | the thread that applies commits in ledger order, whoever still waits for them      |
-//! | `stages.rs`     | the threads that chunk, index and embed what is committed; `stages/cut.rs`, `embed.rs` |
+//! | `stages.rs`     | the threads that chunk, index and embed what is committed; `stages/cut.rs`, `embed.rs`, `change.rs` |
+//! | `migration.rs`  | changing a collection's model while it is searched                                 |
+//! | `compare.rs`    | what two models find, side by side                                                 |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
 //! | `questions.rs`  | the vectors of a partition's latest questions                                      |
@@ -19,15 +22,19 @@
 //! Invariants: whatever reads or writes documents hangs off a [`Partition`], and a [`Partition`] comes from a
 //! [`ibid_core::TenantId`] alone. A write is acknowledged after the ledger has it. A replaced document is served by its old
 //! version until the new one is complete. The indexes hold exactly the labels of served versions, or are made to on open.
+//! A snapshot searches vectors of one model, and names it; a collection's model changes with one record of the ledger.
 //! This crate knows no protobuf, no model's code and no environment.
 #![forbid(unsafe_code)]
 
 mod catalog;
+mod compare;
 mod config;
 mod documents;
 mod engine;
 mod error;
 mod intake;
+mod lanes;
+mod migration;
 mod partition;
 mod questions;
 mod recover;
@@ -36,10 +43,13 @@ mod stages;
 mod tenants;
 mod write;
 
+pub use compare::{Comparison, Labelled};
 pub use config::{Config, EmbedModel, Models, Parts, Views};
 pub use documents::{DocumentInfo, Stage};
 pub use engine::{Engine, Opened};
 pub use error::{EngineError, Invalid};
+pub use ibid_ledger::{ModelVersion, SecondRole, Switching};
+pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};
 pub use snapshot::{Candidate, Found, Scope, Snapshot};
 pub use tenants::{KeyInfo, KeyRequest, TenantInfo};

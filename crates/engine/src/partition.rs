@@ -13,16 +13,17 @@ use ibid_core::{
 use ibid_ledger::{Ledger, Position, Record, StoredDocument};
 use ibid_lexical::LexicalIndex;
 use ibid_runtime::Ctx;
-use ibid_vector::VectorIndex;
 use tokio::sync::watch;
 
+use crate::compare::Comparison;
 use crate::config::EmbedModel;
 use crate::documents::{DocumentInfo, Documents, Entry, Stage, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
+use crate::lanes::Lanes;
 use crate::questions::Questions;
 use crate::snapshot::{Scope, Snapshot, View};
-use crate::stages::{CutWork, EmbedWork};
+use crate::stages::{CutWork, EmbedWork, LaneChange};
 
 /// A collection, as its tenant sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,9 +62,10 @@ pub(crate) struct State {
     pub(crate) key: PartitionKey,
     pub(crate) name: CollectionName,
     pub(crate) created_ms: u64,
-    pub(crate) model: Arc<dyn EmbedModel>,
-    pub(crate) vector: VectorIndex,
     pub(crate) shared: Arc<Shared>,
+    lanes: RwLock<Arc<Lanes>>,
+    /// The lanes are about to change places: vectors that come with a document are refused until they have.
+    pub(crate) switching: AtomicBool,
     /// What follows from the settings; replaced as a whole when they change.
     reading: RwLock<Arc<Reading>>,
     documents: RwLock<Documents>,
@@ -78,6 +80,12 @@ pub(crate) struct State {
     pub(crate) to_cut: Mutex<VecDeque<CutWork>>,
     /// What waits to be embedded, in commit order.
     pub(crate) to_embed: Mutex<VecDeque<EmbedWork>>,
+    /// What waits to be embedded by the second model.
+    pub(crate) to_second: Mutex<VecDeque<EmbedWork>>,
+    /// Changes of the lanes that wait for the embedding thread.
+    pub(crate) to_change: Mutex<VecDeque<LaneChange>>,
+    /// What was found when both lanes were compared.
+    pub(crate) comparison: Mutex<Option<Comparison>>,
     /// Idempotency keys of puts that are on their way into the ledger.
     pub(crate) on_their_way: Mutex<HashSet<[u8; 16]>>,
     pub(crate) questions: Questions,
@@ -101,28 +109,28 @@ pub(crate) struct Opening {
     pub(crate) key: PartitionKey,
     pub(crate) name: CollectionName,
     pub(crate) created_ms: u64,
-    pub(crate) model: Arc<dyn EmbedModel>,
+    pub(crate) lanes: Lanes,
     pub(crate) reading: Reading,
-    pub(crate) vector: VectorIndex,
     pub(crate) documents: Documents,
 }
 
 impl State {
     pub(crate) fn new(opening: Opening, shared: Arc<Shared>) -> State {
-        let Opening { key, name, created_ms, model, reading, vector, mut documents } = opening;
+        let Opening { key, name, created_ms, lanes, reading, mut documents } = opening;
         let view = Arc::new(View {
             generation: documents.generation,
             lexical: reading.lexical.snapshot(),
-            vector: vector.snapshot(),
+            vector: lanes.serving.vector.snapshot(),
+            model: Arc::clone(&lanes.serving.model),
         });
         documents.published(&view);
         State {
             key,
             name,
             created_ms,
-            model,
-            vector,
             shared,
+            lanes: RwLock::new(Arc::new(lanes)),
+            switching: AtomicBool::new(false),
             reading: RwLock::new(Arc::new(reading)),
             documents: RwLock::new(documents),
             view: RwLock::new(view),
@@ -131,6 +139,9 @@ impl State {
             progress: watch::Sender::new(0),
             to_cut: Mutex::default(),
             to_embed: Mutex::default(),
+            to_second: Mutex::default(),
+            to_change: Mutex::default(),
+            comparison: Mutex::default(),
             on_their_way: Mutex::default(),
             questions: Questions::default(),
         }
@@ -146,13 +157,36 @@ impl State {
 
     /// Makes what the indexes hold now what questions see, together with the changed documents.
     pub(crate) fn publish(&self, documents: &mut Documents) {
+        let serving = &self.lanes().serving;
         let view = Arc::new(View {
             generation: documents.generation,
             lexical: self.reading().lexical.snapshot(),
-            vector: self.vector.snapshot(),
+            vector: serving.vector.snapshot(),
+            model: Arc::clone(&serving.model),
         });
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&view);
         documents.published(&view);
+    }
+
+    pub(crate) fn lanes(&self) -> Arc<Lanes> {
+        Arc::clone(&self.lanes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Only the embedding thread changes lanes, so that what it embeds has its place when it is done.
+    pub(crate) fn set_lanes(&self, lanes: Lanes) {
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(lanes);
+    }
+
+    /// Refuses vectors that were made by another model than the one that serves. To be asked while the documents are locked:
+    /// the model changes under that lock.
+    pub(crate) fn takes_vectors_of(&self, model: &Arc<dyn EmbedModel>) -> Result<(), EngineError> {
+        if self.switching.load(Ordering::Acquire) || !Arc::ptr_eq(&self.lanes().serving.model, model) {
+            return Err(EngineError::Unfit(
+                "the collection's model is being changed; put the document again, with vectors of the new one"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     pub(crate) fn reading(&self) -> Arc<Reading> {
@@ -315,12 +349,9 @@ impl Partition {
 
     /// The collection's settings.
     pub fn settings(&self) -> CollectionSettings {
-        self.state.reading().settings.clone()
-    }
-
-    /// The embedder that the collection's vectors are made by.
-    pub fn model(&self) -> &Arc<dyn EmbedModel> {
-        &self.state.model
+        // The model changes without the rest being read anew.
+        let embedder = self.state.lanes().serving.version.id.clone();
+        CollectionSettings { embedder, ..self.state.reading().settings.clone() }
     }
 
     /// The collection as the caller may see it.
@@ -353,7 +384,7 @@ impl Partition {
         }
     }
 
-    fn reader(&self) -> &Reader {
+    pub(crate) fn reader(&self) -> &Reader {
         self.tenant.reader()
     }
 

@@ -8,17 +8,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ibid_chunk::Chunker;
-use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Generation, Label, Revision};
-use ibid_ledger::{Head, Ledger, Position, Record};
+use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Generation, Label, PartitionKey, Revision};
+use ibid_ledger::{Head, Ledger, ModelKey, ModelVersion, Position, Record, SecondModel};
 use ibid_lexical::{Analysis, Changes, LexicalError, LexicalIndex, Storage};
 use ibid_vector::VectorIndex;
 use roaring::RoaringBitmap;
 
 use crate::catalog::CollectionEntry;
-use crate::config::Views;
+use crate::config::{EmbedModel, Views};
 use crate::documents::{Cut, Documents, Entry, Meta, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
+use crate::lanes::{Lane, Lanes, Second, Which, folder_of, version_of};
 use crate::partition::{Opening, Reading, State, stored};
 use crate::stages::{CutWork, EmbedWork, words_of};
 
@@ -27,28 +28,91 @@ const REBUILD_BATCH_CHUNKS: usize = 4_096;
 
 /// Opens a partition.
 pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &CollectionEntry) -> Result<State, EngineError> {
-    let model = shared.parts.models.get(&entry.settings.embedder).cloned().ok_or_else(|| {
-        EngineError::Unfit(format!(
-            "collection {name} holds vectors of {}, which is not loaded; load it",
-            entry.settings.embedder
-        ))
-    })?;
-    let documents = read_documents(shared, entry)?;
+    let models = Models::of(shared, name, entry)?;
+    let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
+    models.refuse_others(&shared.ledger, name, &heads)?;
+    let documents = read_documents(shared, entry, &models, heads)?;
     let reading = read_as(shared, entry, entry.settings.clone(), &documents.served(), documents.generation)?;
-    let vector = open_vector(shared, entry, model.dimension(), &documents)?;
+    let lanes = open_lanes(shared, entry, models, &documents)?;
     let (to_cut, to_embed) = unfinished(&documents);
+    let to_second = unfinished_second(&documents);
     let opening =
-        Opening { key: entry.key, name: name.clone(), created_ms: entry.created_ms, model, reading, vector, documents };
+        Opening { key: entry.key, name: name.clone(), created_ms: entry.created_ms, lanes, reading, documents };
     let state = State::new(opening, Arc::clone(shared));
     state.lock(&state.to_cut).extend(to_cut);
     state.lock(&state.to_embed).extend(to_embed);
+    state.lock(&state.to_second).extend(to_second);
     Ok(state)
+}
+
+/// The models of a partition's vectors.
+struct Models {
+    serving: Arc<dyn EmbedModel>,
+    serving_key: ModelKey,
+    since: Generation,
+    second: Option<(SecondModel, Option<Arc<dyn EmbedModel>>)>,
+    second_key: Option<ModelKey>,
+}
+
+impl Models {
+    fn of(shared: &Shared, name: &CollectionName, entry: &CollectionEntry) -> Result<Models, EngineError> {
+        let loaded = &shared.parts.models;
+        let embedder = &entry.settings.embedder;
+        let serving = loaded.get(embedder).cloned().ok_or_else(|| EngineError::OtherModel {
+            collection: name.clone(),
+            holds: embedder.to_string(),
+            has: loaded.names(),
+        })?;
+        let second = entry.embedding.as_ref().and_then(|embedding| embedding.second.clone());
+        let second = second.map(|record| {
+            let model = loaded.get(&record.model.id).filter(|model| version_of(&***model) == record.model).cloned();
+            if model.is_none() {
+                tracing::warn!(partition = %entry.key, model = %record.model.id, "the collection's second model is not here; it stands still");
+            }
+            (record, model)
+        });
+        let since = entry.embedding.as_ref().map_or(Generation(0), |embedding| embedding.since);
+        let second_key = second.as_ref().map(|(record, _)| record.model.key());
+        Ok(Models { serving_key: version_of(&*serving).key(), serving, since, second, second_key })
+    }
+
+    /// Vectors of other weights than these must never be searched with them.
+    fn refuse_others(
+        &self,
+        ledger: &Ledger,
+        name: &CollectionName,
+        heads: &[(DocumentKey, Head)],
+    ) -> Result<(), EngineError> {
+        let own = [Some(self.serving_key), self.second_key];
+        let versions = heads.iter().flat_map(|(_, head)| std::iter::once(&head.current).chain(&head.previous));
+        let mut embedded = versions.flat_map(|version| &version.embedded);
+        let Some(part) = embedded.find(|one| !own.contains(&Some(one.model))).and_then(|one| one.parts.first()) else {
+            return Ok(());
+        };
+        let holds = match ledger.read(*part).map_err(EngineError::of_ledger) {
+            Ok(Record::DocumentEmbedded { model, model_revision, dimension, .. }) => {
+                named(&ModelVersion { id: model, revision: model_revision, dimension })
+            }
+            Ok(_) | Err(EngineError::Damaged(_)) => "another model".to_owned(),
+            Err(error) => return Err(error),
+        };
+        Err(EngineError::OtherModel { collection: name.clone(), holds, has: named(&version_of(&*self.serving)) })
+    }
+}
+
+fn named(ModelVersion { id, revision, dimension }: &ModelVersion) -> String {
+    format!("{id} with weights {revision} and {dimension} dimensions")
 }
 
 /// The collection read by other settings: the index of words is kept if its analysis stays as it is.
 pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Reading, EngineError> {
-    let entry =
-        CollectionEntry { key: state.key, settings: settings.clone(), created_ms: state.created_ms, incarnation: 0 };
+    let entry = CollectionEntry {
+        key: state.key,
+        settings: settings.clone(),
+        created_ms: state.created_ms,
+        incarnation: 0,
+        embedding: None,
+    };
     // Whoever changes what is served waits for this one; the lock of the documents is not held over the work.
     let (served, generation) = {
         let documents = state.documents();
@@ -57,14 +121,19 @@ pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Read
     read_as(&state.shared, &entry, settings, &served, generation)
 }
 
-fn read_documents(shared: &Shared, entry: &CollectionEntry) -> Result<Documents, EngineError> {
+fn read_documents(
+    shared: &Shared,
+    entry: &CollectionEntry,
+    models: &Models,
+    heads: Vec<(DocumentKey, Head)>,
+) -> Result<Documents, EngineError> {
     let mut documents = Documents::default();
     let mark = shared.ledger.mark(entry.key).map_err(EngineError::of_ledger)?;
     documents.generation = mark.generation;
     documents.next_label = mark.next_label;
-    for (key, head) in shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)? {
+    for (key, head) in heads {
         documents.note_revision(key, head.current.revision);
-        match read_entry(&shared.ledger, entry, &head) {
+        match read_entry(&shared.ledger, entry, models, &head) {
             Ok(Some(entry)) => {
                 if let Some(served) = entry.served() {
                     documents.label(&entry.id, served);
@@ -80,10 +149,15 @@ fn read_documents(shared: &Shared, entry: &CollectionEntry) -> Result<Documents,
     Ok(documents)
 }
 
-fn read_entry(ledger: &Ledger, collection: &CollectionEntry, head: &Head) -> Result<Option<Entry>, EngineError> {
-    let Some((id, current)) = read_version(ledger, collection, &head.current)? else { return Ok(None) };
+fn read_entry(
+    ledger: &Ledger,
+    collection: &CollectionEntry,
+    models: &Models,
+    head: &Head,
+) -> Result<Option<Entry>, EngineError> {
+    let Some((id, current)) = read_version(ledger, collection, models, &head.current)? else { return Ok(None) };
     let previous = match &head.previous {
-        Some(version) => unless_damaged(collection, read_version(ledger, collection, version))?.flatten(),
+        Some(version) => unless_damaged(collection, read_version(ledger, collection, models, version))?.flatten(),
         None => None,
     };
     let previous = previous.map(|(_, version)| version);
@@ -94,6 +168,7 @@ fn read_entry(ledger: &Ledger, collection: &CollectionEntry, head: &Head) -> Res
 fn read_version(
     ledger: &Ledger,
     collection: &CollectionEntry,
+    models: &Models,
     version: &ibid_ledger::Version,
 ) -> Result<Option<(ibid_core::DocumentId, Version)>, EngineError> {
     let Some(put) = version.put else { return Ok(None) };
@@ -103,9 +178,13 @@ fn read_version(
         Some(position) => unless_damaged(collection, read_cut(ledger, position))?,
         None => None,
     };
-    let embedded = if cut.is_some() { version.embedded_chunks } else { 0 };
+    let embedded_by = |model: Option<ModelKey>| {
+        let embedded = model.filter(|_| cut.is_some()).and_then(|model| version.embedded_by(model));
+        embedded.map_or(0, |embedded| embedded.chunks)
+    };
+    let (embedded, embedded_second) = (embedded_by(Some(models.serving_key)), embedded_by(models.second_key));
     let durable = Version::durable(version.revision, version.generation, put, Arc::new(Meta::of(&document)));
-    Ok(Some((document.id, Version { cut, embedded, ..durable })))
+    Ok(Some((document.id, Version { cut, embedded, embedded_second, ..durable })))
 }
 
 pub(crate) fn read_cut(ledger: &Ledger, position: Position) -> Result<Arc<Cut>, EngineError> {
@@ -116,7 +195,7 @@ pub(crate) fn read_cut(ledger: &Ledger, position: Position) -> Result<Arc<Cut>, 
     Ok(Arc::new(Cut { first_label, title, chunks }))
 }
 
-fn unfinished(documents: &Documents) -> (Vec<CutWork>, Vec<EmbedWork>) {
+pub(crate) fn unfinished(documents: &Documents) -> (Vec<CutWork>, Vec<EmbedWork>) {
     let (mut to_cut, mut to_embed) = (Vec::new(), Vec::new());
     for (key, entry) in documents.listed(None) {
         let (key, revision) = (*key, entry.current.revision);
@@ -127,6 +206,12 @@ fn unfinished(documents: &Documents) -> (Vec<CutWork>, Vec<EmbedWork>) {
         }
     }
     (to_cut, to_embed)
+}
+
+/// What the second model has still to embed.
+pub(crate) fn unfinished_second(documents: &Documents) -> Vec<EmbedWork> {
+    let behind = documents.second().behind;
+    behind.into_iter().map(|(key, revision)| EmbedWork { key, revision, failures: 0 }).collect()
 }
 
 /// Opens the index of words and makes it hold what is served.
@@ -215,14 +300,46 @@ fn chunker(settings: &CollectionSettings) -> Result<Chunker, EngineError> {
         .map_err(|error| EngineError::Unfit(format!("the collection's chunk_tokens: {error}")))
 }
 
-/// Opens the index of vectors and makes it hold what is served and embedded.
-fn open_vector(
+/// Opens an index of vectors a model, and removes those of models that are gone.
+fn open_lanes(
     shared: &Shared,
     entry: &CollectionEntry,
-    dimension: usize,
+    models: Models,
     documents: &Documents,
-) -> Result<VectorIndex, EngineError> {
-    let config = ibid_vector::Config {
+) -> Result<Lanes, EngineError> {
+    let known = [Some(models.serving_key), models.second_key].map(|key| key.map(folder_of));
+    let folder = shared.partition_folder(entry.key);
+    for name in shared.parts.disk.list(&folder).unwrap_or_default() {
+        // One index of vectors a partition is what there was before a collection's model could be changed.
+        let vectors = name.to_string_lossy().starts_with("vector");
+        if vectors && !known.contains(&Some(name.clone())) {
+            remove_index(shared, entry.key, &folder.join(name));
+        }
+    }
+    let open = |model, which| open_lane(shared, entry, model, which, documents);
+    let second = match models.second {
+        Some((record, model)) => Some(Second::new(record, model.map(|model| open(model, Which::Second)).transpose()?)),
+        None => None,
+    };
+    Ok(Lanes { serving: Arc::new(open(models.serving, Which::Serving)?), since: models.since, second })
+}
+
+/// Removes an index whose vectors nobody needs; what cannot be removed now is removed when the partition opens.
+pub(crate) fn remove_index(shared: &Shared, partition: PartitionKey, folder: &Path) {
+    if let Err(error) = shared.parts.disk.remove_dir_all(folder) {
+        tracing::warn!(%partition, %error, "an index that is not needed any more stays until the next start");
+    }
+}
+
+/// An index of a model's vectors, with nothing in it.
+pub(crate) fn empty_lane(shared: &Shared, model: Arc<dyn EmbedModel>) -> Result<Lane, EngineError> {
+    let config = vector_config(shared, model.dimension());
+    let vector = VectorIndex::new(config).map_err(|error| EngineError::Unfit(error.to_string()))?;
+    Ok(Lane { version: version_of(&*model), model, vector })
+}
+
+fn vector_config(shared: &Shared, dimension: usize) -> ibid_vector::Config {
+    ibid_vector::Config {
         dimension,
         graph_from: shared.config.graph_from,
         seal_from: shared.config.graph_from,
@@ -230,9 +347,22 @@ fn open_vector(
         ef_construction: 200,
         ef_search: 96,
         build: ibid_vector::Build::Parallel,
-    };
+    }
+}
+
+/// Opens an index of vectors and makes it hold what is served and embedded.
+fn open_lane(
+    shared: &Shared,
+    entry: &CollectionEntry,
+    model: Arc<dyn EmbedModel>,
+    which: Which,
+    documents: &Documents,
+) -> Result<Lane, EngineError> {
+    let version = version_of(&*model);
+    let model_key = version.key();
+    let config = vector_config(shared, model.dimension());
     let disk = &*shared.parts.disk;
-    let folder = shared.partition_folder(entry.key).join("vector");
+    let folder = shared.partition_folder(entry.key).join(folder_of(model_key));
     let index = match VectorIndex::open(disk, &folder, config) {
         Ok((index, _)) => index,
         Err(error) => {
@@ -244,7 +374,8 @@ fn open_vector(
     };
     let served = || documents.listed(None).filter_map(|(key, entry)| entry.served().map(|version| (key, version)));
     let embedded = |version: &Version| {
-        version.cut.as_ref().map_or(0..0, |cut| cut.first_label..cut.first_label + version.embedded.min(cut.count()))
+        let embedded = version.embedded_in(which);
+        version.cut.as_ref().map_or(0..0, |cut| cut.first_label..cut.first_label + embedded.min(cut.count()))
     };
     let expected: RoaringBitmap = served().flat_map(|(_, version)| embedded(version)).collect();
     let snapshot = index.snapshot();
@@ -258,7 +389,7 @@ fn open_vector(
             continue;
         }
         let Some(head) = shared.ledger.head(entry.key, *key).map_err(EngineError::of_ledger)? else { continue };
-        let read = vectors_in(&shared.ledger, &head, version.revision, dimension);
+        let read = vectors_in(&shared.ledger, &head, version.revision, model_key);
         let Some(Some(vectors)) = unless_damaged(entry, read)? else { continue };
         add.extend(labels.zip(vectors).filter(|(label, _)| missing.contains(*label)));
         if add.len() >= REBUILD_BATCH_CHUNKS {
@@ -266,40 +397,37 @@ fn open_vector(
         }
     }
     index.apply(&remove, add).map_err(EngineError::of_vector)?;
-    Ok(index)
+    Ok(Lane { model, version, vector: index })
 }
 
-/// The vectors of a version that the ledger has, in the order of its chunks. `None` if it is not the ledger's current one,
-/// nor the one before.
+/// The vectors of a version that the ledger has of a model, in the order of its chunks. `None` if it is not the ledger's
+/// current version, nor the one before.
 pub(crate) fn vectors(
     state: &State,
     key: DocumentKey,
     revision: Revision,
+    model: ModelKey,
 ) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
     let head = state.shared.ledger.head(state.key, key).map_err(EngineError::of_ledger)?;
-    head.map_or(Ok(None), |head| vectors_in(&state.shared.ledger, &head, revision, state.model.dimension()))
+    head.map_or(Ok(None), |head| vectors_in(&state.shared.ledger, &head, revision, model))
 }
 
 fn vectors_in(
     ledger: &Ledger,
     head: &Head,
     revision: Revision,
-    dimension: usize,
+    model: ModelKey,
 ) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
     let both = [Some(&head.current), head.previous.as_ref()].into_iter().flatten();
     let Some(version) = both.into_iter().find(|version| version.revision == revision) else { return Ok(None) };
     let mut out = Vec::new();
-    for position in &version.embedded {
+    for position in version.embedded_by(model).map_or(&[][..], |embedded| &embedded.parts) {
         let record = ledger.read(*position).map_err(EngineError::of_ledger)?;
-        let Record::DocumentEmbedded { dimension: stored, vectors, .. } = record else {
+        let Record::DocumentEmbedded { dimension, vectors, .. } = record else {
             return Err(EngineError::Damaged("the ledger has another record where vectors should be".to_owned()));
         };
-        if stored as usize != dimension {
-            return Err(EngineError::Damaged(format!(
-                "stored vectors have {stored} dimensions, the model {dimension}"
-            )));
-        }
-        out.extend(vectors.chunks_exact(dimension).map(<[f32]>::to_vec));
+        // The model's key holds its dimension, and no record of none has a place in the index.
+        out.extend(vectors.chunks_exact(dimension as usize).map(<[f32]>::to_vec));
     }
     Ok(Some(out))
 }

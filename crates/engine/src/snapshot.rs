@@ -6,6 +6,7 @@ use ibid_core::{ChunkId, DocumentId, Filter, Generation, Label, MediaType, Metad
 use ibid_runtime::Ctx;
 use roaring::RoaringBitmap;
 
+use crate::config::EmbedModel;
 use crate::documents::Documents;
 use crate::error::EngineError;
 use crate::partition::State;
@@ -16,6 +17,8 @@ pub(crate) struct View {
     pub(crate) generation: Generation,
     pub(crate) lexical: ibid_lexical::Snapshot,
     pub(crate) vector: ibid_vector::Snapshot,
+    /// The model of those vectors.
+    pub(crate) model: Arc<dyn EmbedModel>,
 }
 
 /// Which chunks a question may see: what its reader may read and its filter lets through.
@@ -29,6 +32,11 @@ impl Scope {
         }
         let fulfils = |metadata: &Metadata| filter.is_none_or(|filter| filter.matches(metadata));
         Scope(Some(documents.allowed(reader, fulfils)))
+    }
+
+    /// Their labels; `None`: all of them.
+    pub(crate) fn labels(&self) -> Option<&RoaringBitmap> {
+        self.0.as_ref()
     }
 }
 
@@ -82,22 +90,26 @@ impl Snapshot {
         self.view.generation
     }
 
+    /// The embedder that the vectors searched are made by: what a question must be embedded with.
+    pub fn model(&self) -> &Arc<dyn EmbedModel> {
+        &self.view.model
+    }
+
     /// The best `n` chunks by words, best first; ties by label.
     ///
     /// # Errors
     /// [`EngineError`]: stopped, or the index failed.
     pub fn by_words(&self, ctx: &Ctx, question: &str, n: usize) -> Result<Vec<Candidate>, EngineError> {
-        let found =
-            self.view.lexical.search(ctx, question, n, self.scope.0.as_ref()).map_err(EngineError::of_lexical)?;
+        let found = self.view.lexical.search(ctx, question, n, self.scope.labels()).map_err(EngineError::of_lexical)?;
         Ok(self.candidates(found))
     }
 
-    /// The best `n` chunks by meaning, best first; ties by label. `vector` has the collection's dimension.
+    /// The best `n` chunks by meaning, best first; ties by label. `vector` is of [`Snapshot::model`].
     ///
     /// # Errors
     /// [`EngineError`]: stopped, wrong dimension, or the index failed.
     pub fn by_meaning(&self, ctx: &Ctx, vector: &[f32], n: usize) -> Result<Vec<Candidate>, EngineError> {
-        let found = self.view.vector.search(ctx, vector, n, self.scope.0.as_ref()).map_err(EngineError::of_vector)?;
+        let found = self.view.vector.search(ctx, vector, n, self.scope.labels()).map_err(EngineError::of_vector)?;
         Ok(self.candidates(found))
     }
 

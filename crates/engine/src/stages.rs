@@ -1,9 +1,10 @@
 //! The threads that chunk, index and embed what is committed.
 //!
 //! Two lines, so that documents are found by words while others wait for vectors: one thread cuts and indexes words
-//! (`cut.rs`), one embeds (`embed.rs`). Each serves the partitions in turn, a batch at a time. What they do is in the ledger
+//! (`cut.rs`), one embeds (`embed.rs`) and changes the models of what it embeds (`change.rs`). Each serves the partitions in turn, a batch at a time. What they do is in the ledger
 //! before it is in an index.
 
+mod change;
 mod cut;
 mod embed;
 
@@ -23,8 +24,10 @@ use ibid_runtime::PoolError;
 use crate::documents::Cut;
 use crate::engine::Shared;
 use crate::error::EngineError;
+use crate::lanes::Which;
 use crate::partition::State;
 
+pub(crate) use change::{Behind, Change, LaneChange};
 pub(crate) use cut::run_cutting;
 pub(crate) use embed::run_embedding;
 
@@ -38,12 +41,18 @@ pub(crate) enum CutWork {
     Reread { settings: Box<CollectionSettings>, done: oneshot::Sender<Result<(), EngineError>> },
 }
 
-/// A version that waits for vectors.
+/// A version that waits for vectors of one of the models.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EmbedWork {
     pub(crate) key: DocumentKey,
     pub(crate) revision: Revision,
     pub(crate) failures: u32,
+}
+
+impl EmbedWork {
+    fn is_same(&self, other: &EmbedWork) -> bool {
+        (self.key, self.revision) == (other.key, other.revision)
+    }
 }
 
 /// Partitions that have work, in turn.
@@ -91,7 +100,7 @@ impl Line {
     }
 
     /// Waits a moment before something is tried again; less when the line is closed.
-    fn pause(&self, time: Duration) {
+    pub(crate) fn pause(&self, time: Duration) {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.arrived.wait_timeout_while(turns, time, |turns| !turns.closed);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -168,6 +177,14 @@ pub(crate) fn words_of(cut: &Cut, text: &str) -> Result<Vec<Words>, EngineError>
 }
 
 impl State {
+    /// What waits to be embedded in a lane.
+    fn queue(&self, which: Which) -> &Mutex<VecDeque<EmbedWork>> {
+        match which {
+            Which::Serving => &self.to_embed,
+            Which::Second => &self.to_second,
+        }
+    }
+
     fn write_words(&self, changes: Changes) -> Result<(), EngineError> {
         let reading = self.reading();
         let generation = self.documents().generation;
@@ -186,15 +203,18 @@ impl State {
         if self.is_gone() {
             return;
         }
-        let folder = self.shared.partition_folder(self.key).join("vector");
         let disk = &*self.shared.parts.disk;
         let generation = self.documents().generation.0;
-        let saved = disk
-            .create_dir_all(&folder)
-            .map_err(|source| EngineError::Io { doing: "make an index folder", source })
-            .and_then(|()| self.vector.save(disk, &folder, generation).map_err(EngineError::of_vector));
-        if let Err(error) = saved {
-            tracing::warn!(partition = %self.key, error = &error as &dyn std::error::Error, "save vectors; they are in the ledger");
+        for (_, lane) in self.lanes().all() {
+            let folder = self.shared.partition_folder(self.key).join(lane.folder());
+            let saved = disk
+                .create_dir_all(&folder)
+                .map_err(|source| EngineError::Io { doing: "make an index folder", source })
+                .and_then(|()| lane.vector.save(disk, &folder, generation).map_err(EngineError::of_vector));
+            if let Err(error) = saved {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(partition = %self.key, error, "save vectors; they are in the ledger");
+            }
         }
     }
 }

@@ -54,24 +54,24 @@ fn no_tenant(name: &TenantName) -> EngineError {
     EngineError::NotFound { kind: "tenant", name: name.to_string() }
 }
 
-fn no_collection(name: &CollectionName) -> EngineError {
+pub(crate) fn no_collection(name: &CollectionName) -> EngineError {
     EngineError::NotFound { kind: "collection", name: name.to_string() }
 }
 
 impl Engine {
     /// Commits a change of the catalog; `turn` keeps other changes waiting until this one is applied.
-    async fn commit(&self, record: Record, turn: OwnedMutexGuard<()>) -> Result<(), EngineError> {
+    pub(crate) async fn commit(&self, record: Record, turn: OwnedMutexGuard<()>) -> Result<(), EngineError> {
         let (done, applied) = oneshot::channel();
         let pending = self.shared.ledger.append(record.clone());
         self.shared.intake(pending, Commit::Catalog { record: Box::new(record), _turn: turn, done })?;
         applied.await.unwrap_or(Err(EngineError::Closing))
     }
 
-    async fn turn(&self) -> OwnedMutexGuard<()> {
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
         Arc::clone(&self.shared.changing).lock_owned().await
     }
 
-    fn catalog<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
+    pub(crate) fn catalog<T>(&self, look: impl FnOnce(&Catalog) -> T) -> T {
         look(&self.shared.catalog())
     }
 
@@ -313,7 +313,7 @@ impl Engine {
         let (partition, embedder) = found.ok_or_else(|| no_collection(name))?;
         if embedder != settings.embedder {
             return Err(EngineError::Unfit(format!(
-                "collection {name:?} holds vectors of {embedder}; create a collection with {} and put the documents there",
+                "collection {name} holds vectors of {embedder}; change its model with `ibid models migrate {name} --to {}`",
                 settings.embedder
             )));
         }
@@ -340,9 +340,7 @@ impl Engine {
         if models.get(&settings.embedder).is_some() {
             return Ok(());
         }
-        let known: Vec<&str> = models.by_id.keys().map(ibid_core::ModelId::as_str).collect();
-        let problem =
-            format!("is {}, which this server has not loaded; it has {}", settings.embedder, known.join(", "));
+        let problem = format!("is {}, which this server has not loaded; it has {}", settings.embedder, models.names());
         Err(Invalid::new("settings.model", problem).into())
     }
 }

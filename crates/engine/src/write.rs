@@ -10,6 +10,7 @@ use ibid_core::{
 use ibid_ledger::{Compressed, EarlierPut, Record, StoredDocument};
 use ibid_runtime::Ctx;
 
+use crate::config::EmbedModel;
 use crate::documents::{Meta, Stage, Version};
 use crate::error::{EngineError, Invalid};
 use crate::intake::Commit;
@@ -76,7 +77,8 @@ impl Partition {
     /// stage, the document is stored all the same.
     pub async fn put(&self, ctx: &Ctx, put: Put) -> Result<PutAck, EngineError> {
         let shared = &self.state.shared;
-        validate(&put, &self.settings(), self.state.model.dimension(), shared.config.document_bytes_max)?;
+        let model = Arc::clone(&self.state.lanes().serving.model);
+        validate(&put, &self.settings(), model.dimension(), shared.config.document_bytes_max)?;
         ctx.check()?;
         if self.state.is_gone() {
             return Err(EngineError::NotFound { kind: "collection", name: self.name().to_string() });
@@ -119,7 +121,7 @@ impl Partition {
             return self.ack(ctx, key, revision, generation, wait_for, true).await;
         }
         shared.room_for_one_more()?;
-        let (revision, generation) = self.commit_put(put, text, key, content_hash, claim).await?;
+        let (revision, generation) = self.commit_put(put, text, key, content_hash, claim, &model).await?;
         let mut ack = self.ack(ctx, key, revision, generation, wait_for, false).await?;
         if hidden {
             ack.chunks_new += std::mem::take(&mut ack.chunks_reused);
@@ -155,6 +157,7 @@ impl Partition {
         key: DocumentKey,
         content_hash: [u8; 32],
         claim: Option<Claim>,
+        model: &Arc<dyn EmbedModel>,
     ) -> Result<(Revision, Generation), EngineError> {
         let shared = &self.state.shared;
         let ready = put.chunks.into_iter().map(|chunk| {
@@ -181,6 +184,9 @@ impl Partition {
         let (revision, generation) = {
             // The lock makes the ledger's order the order of the numbers.
             let mut documents = self.state.documents_mut();
+            if stored.ready.iter().any(|chunk| !chunk.vector.is_empty()) {
+                self.state.takes_vectors_of(model)?;
+            }
             let (revision, generation) = documents.assign(key);
             (stored.revision, stored.generation) = (revision, generation);
             let record = Record::DocumentPut { partition: self.state.key, document: key, put: Box::new(stored) };
@@ -314,7 +320,17 @@ impl Version {
         put: ibid_ledger::Position,
         meta: Arc<Meta>,
     ) -> Version {
-        Version { revision, generation, put, meta, cut: None, embedded: 0, reused: 0, parked: false }
+        Version {
+            revision,
+            generation,
+            put,
+            meta,
+            cut: None,
+            embedded: 0,
+            embedded_second: 0,
+            reused: 0,
+            parked: false,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Candidates {
     pub(crate) counts: Vec<(usize, usize)>,
 }
 
-/// Looks in all `snapshots`, both arms at once.
+/// Looks in all `snapshots`, which are those of `partitions`, both arms at once.
 pub(crate) async fn candidates(
     ctx: &Ctx,
     pool: &Pool,
@@ -55,7 +55,7 @@ pub(crate) async fn candidates(
         if !query.mode.by_meaning() {
             return Ok(Vec::new());
         }
-        let vector = query_vector(ctx, partitions, query).await?;
+        let vector = query_vector(ctx, partitions, snapshots, query).await?;
         let (own, snapshots) = (ctx.clone(), Arc::clone(snapshots));
         let start = ctx.elapsed();
         let found = pool.run(ctx, move || each(&snapshots, |one| one.by_meaning(&own, &vector, n))).await??;
@@ -75,11 +75,17 @@ fn each(
     snapshots.iter().map(look).collect()
 }
 
-/// The question's vector, by the one model of all collections.
-async fn query_vector(ctx: &Ctx, partitions: &[Partition], query: &Query) -> Result<Vec<f32>, RetrieveError> {
-    let Some(partition) = partitions.first() else { return Ok(Vec::new()) };
-    let model = partition.model();
-    if let Some(other) = partitions.iter().map(Partition::model).find(|other| other.model() != model.model()) {
+/// The question's vector, by the one model of all collections: the one whose vectors are searched, whatever a collection's
+/// model has become since.
+async fn query_vector(
+    ctx: &Ctx,
+    partitions: &[Partition],
+    snapshots: &[Snapshot],
+    query: &Query,
+) -> Result<Vec<f32>, RetrieveError> {
+    let (Some(partition), Some(snapshot)) = (partitions.first(), snapshots.first()) else { return Ok(Vec::new()) };
+    let model = snapshot.model();
+    if let Some(other) = snapshots.iter().map(Snapshot::model).find(|other| other.model() != model.model()) {
         let problem = format!(
             "are embedded by different models ({} and {}); search them apart, or by words",
             model.model(),

@@ -225,7 +225,7 @@ fn cut(
     stored: StoredDocument,
     text: String,
 ) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
-    let (reading, model) = (state.reading(), Arc::clone(&state.model));
+    let (reading, model) = (state.reading(), Arc::clone(&state.lanes().serving.model));
     let (text, stored, found_title, chunks) = compute(state, move || {
         let (title, chunks) = if stored.ready.is_empty() {
             let chunked = reading.chunker.chunk(&text, stored.media_type, &*model);
@@ -279,7 +279,9 @@ fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<()
     };
     if !labels.is_empty() {
         state.write_words(Changes { remove: labels.clone(), add: Vec::new() })?;
-        state.vector.apply(&labels, Vec::new()).map_err(EngineError::of_vector)?;
+        for (_, lane) in state.lanes().all() {
+            lane.vector.apply(&labels, Vec::new()).map_err(EngineError::of_vector)?;
+        }
     }
     let mut documents = state.documents_mut();
     for (key, revision) in gone {

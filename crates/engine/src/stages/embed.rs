@@ -1,4 +1,7 @@
 //! The thread that embeds chunks and brings complete versions in sight.
+//!
+//! A turn embeds a batch for the model that serves, then one for the second model, if there is one. So whatever the serving
+//! model has of a version, the second one has or gets, and the latter never has more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,17 +9,20 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use ibid_core::{DocumentKey, ModelError, PartitionKey, Purpose, Revision};
-use ibid_ledger::{Record, StoredDocument};
+use ibid_ledger::{Record, StoredChunk, StoredDocument};
 use ibid_lexical::{Changes, Entry as Words};
 
-use super::{EmbedWork, caught, compute, encoder_input, goes_on_after, leave_out, words_of};
-use crate::documents::{Cut, Entry, Version};
+use super::{EmbedWork, caught, change, compute, encoder_input, goes_on_after, leave_out, words_of};
+use crate::documents::{Cut, Documents, Entry, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
+use crate::lanes::{Lane, Which};
+use crate::migration;
 use crate::partition::State;
 use crate::recover;
 
-/// Chunks embedded in one go: what a deletion or another tenant's document waits for at most.
+/// Chunks embedded in one go: what a deletion or another tenant's document waits for at most, twice while there is a second
+/// model.
 const EMBED_BATCH_CHUNKS: usize = 32;
 /// Attempts at embedding a document before it is left to be found by words.
 const EMBED_ATTEMPTS: u32 = 3;
@@ -29,21 +35,23 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
     while let Some(state) = shared.embedding.next() {
         if state.is_gone() {
             unsaved.remove(&state.key);
+            // Whoever waits for one of these hears that there is nothing left to change.
+            state.lock(&state.to_change).clear();
             continue;
         }
-        let batch = gather(&state);
-        if !batch.is_empty() {
-            match caught(|| embed_batch(&state, &batch)) {
-                Ok(vectors) => *unsaved.entry(state.key).or_default() += vectors,
-                Err(EngineError::Stopped(_)) => return,
-                Err(error @ (EngineError::ReadOnly | EngineError::Closing)) => {
-                    goes_on_after(shared, &state, &error);
-                    continue;
-                }
-                Err(error) => put_back(&state, &batch, &error),
+        change::change_lanes(&state);
+        match embed_turn(&state) {
+            Ok(Turn::Nothing) => migration::compare_when_ready(&state),
+            Ok(Turn::Embedded { vectors }) => {
+                *unsaved.entry(state.key).or_default() += vectors;
+                state.announce();
+                shared.embedding.push(&state);
             }
-            state.announce();
-            shared.embedding.push(&state);
+            Err(EngineError::Stopped(_)) => return,
+            Err(error) => {
+                goes_on_after(shared, &state, &error);
+                continue;
+            }
         }
         if unsaved.get(&state.key).is_some_and(|count| *count >= SAVE_VECTORS) {
             unsaved.remove(&state.key);
@@ -54,8 +62,11 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
 
 fn maintain(state: &Arc<State>) {
     let own = Arc::clone(state);
-    let maintained =
-        compute(state, move || own.vector.maintain(&own.shared.background).map_err(EngineError::of_vector));
+    let maintained = compute(state, move || {
+        own.lanes().all().try_for_each(|(_, lane)| {
+            lane.vector.maintain(&own.shared.background).map(drop).map_err(EngineError::of_vector)
+        })
+    });
     if let Err(error) = maintained.and_then(|maintained| maintained) {
         tracing::warn!(partition = %state.key, error = &error as &dyn std::error::Error, "maintain vectors");
     }
@@ -67,52 +78,127 @@ fn maintain(state: &Arc<State>) {
     state.save();
 }
 
+/// What a turn did.
+enum Turn {
+    /// There was nothing to do.
+    Nothing,
+    /// It worked on some versions; these are the vectors that came of it.
+    Embedded { vectors: usize },
+}
+
+/// A batch of each lane. An error is one after which nothing can be embedded any more; other failures are tried again.
+fn embed_turn(state: &Arc<State>) -> Result<Turn, EngineError> {
+    let mut turn = Turn::Nothing;
+    let mut chunks_max = EMBED_BATCH_CHUNKS;
+    for (which, lane) in state.lanes().all() {
+        let batch = gather(state, which, chunks_max);
+        if batch.is_empty() {
+            continue;
+        }
+        // The second model gets as much more as the first one has just got: else a steady stream of writes would keep it
+        // from ever coming near.
+        chunks_max += batch.iter().map(|portion| portion.count).sum::<usize>();
+        let embedded = match caught(|| embed_batch(state, which, lane, &batch)) {
+            Ok(vectors) => vectors,
+            Err(error @ (EngineError::Stopped(_) | EngineError::ReadOnly | EngineError::Closing)) => return Err(error),
+            Err(error) => {
+                put_back(state, which, &batch, &error);
+                0
+            }
+        };
+        turn = match turn {
+            Turn::Nothing => Turn::Embedded { vectors: embedded },
+            Turn::Embedded { vectors } => Turn::Embedded { vectors: vectors + embedded },
+        };
+    }
+    Ok(turn)
+}
+
 /// A version with some chunks to be embedded.
 struct Portion {
     work: EmbedWork,
     version: Version,
     cut: Arc<Cut>,
-    /// Chunks of this portion: from `version.embedded`, so many.
+    /// Chunks of this portion: from ordinal `from`, so many.
+    from: usize,
     count: usize,
-    /// The version served meanwhile.
-    older: Option<Arc<Cut>>,
 }
 
-/// The next versions in line, as many chunks as make a batch; one that is complete and not yet in sight counts none. They
-/// stay in the queue until they are done. One that failed
-/// before is tried alone, so that it cannot make others fail.
-fn gather(state: &State) -> Vec<Portion> {
+impl Portion {
+    fn chunks(&self) -> &[StoredChunk] {
+        &self.cut.chunks[self.from..self.from + self.count]
+    }
+}
+
+/// The next versions in a lane's queue, as many chunks as `chunks_max`; one that is complete and not yet in sight counts
+/// none. They stay in the queue until they are done. One that failed before is tried alone, so that it cannot make others
+/// fail.
+fn gather(state: &State, which: Which, chunks_max: usize) -> Vec<Portion> {
     let documents = state.documents();
-    let mut queue = state.lock(&state.to_embed);
+    let mut queue = state.lock(state.queue(which));
     let mut batch: Vec<Portion> = Vec::new();
     let mut chunks = 0;
-    let mut seen = 0;
-    while chunks < EMBED_BATCH_CHUNKS && seen < queue.len() {
-        let work = queue[seen];
+    while chunks < chunks_max && batch.len() < queue.len() {
+        let work = queue[batch.len()];
         if work.failures > 0 && !batch.is_empty() {
             break;
         }
-        let entry = documents.entry(&work.key).filter(|entry| entry.current.revision == work.revision);
-        let wanting = |entry: &&Entry| !entry.current.is_complete() || entry.previous.is_some();
-        let unfinished = entry.filter(wanting).filter(|entry| !entry.current.parked);
-        let Some((entry, cut)) = unfinished.and_then(|entry| entry.current.cut.clone().map(|cut| (entry, cut))) else {
-            queue.remove(seen);
+        let Some((version, cut, left)) = documents.entry(&work.key).and_then(|entry| left_of(entry, work, which))
+        else {
+            queue.remove(batch.len());
             continue;
         };
-        let left = cut.chunks.len() - entry.current.embedded as usize;
-        let count = left.min(EMBED_BATCH_CHUNKS - chunks);
-        let older = entry.previous.as_ref().and_then(|older| older.cut.clone());
-        batch.push(Portion { work, version: entry.current.clone(), cut, count, older });
-        chunks += if work.failures > 0 { EMBED_BATCH_CHUNKS } else { count };
-        seen += 1;
+        let (from, count) = (version.embedded_in(which) as usize, left.min(chunks_max - chunks));
+        batch.push(Portion { work, version: version.clone(), cut, from, count });
+        chunks += if work.failures > 0 { chunks_max } else { count };
     }
     batch
 }
 
+/// The version that `work` is about and how many of its chunks are to be embedded. `None` if it is done, given up, replaced
+/// or deleted.
+fn left_of(entry: &Entry, work: EmbedWork, which: Which) -> Option<(&Version, Arc<Cut>, usize)> {
+    let version = entry.version(work.revision)?;
+    let cut = version.cut.clone()?;
+    match which {
+        Which::Serving => {
+            let newest = entry.current.revision == work.revision && !version.parked;
+            let wanting = !version.is_complete() || entry.previous.is_some();
+            let left = cut.chunks.len().saturating_sub(version.embedded as usize);
+            (newest && wanting).then_some((version, cut, left))
+        }
+        Which::Second => (version.behind() > 0).then_some((version, cut, version.behind() as usize)),
+    }
+}
+
+/// Texts to embed, each once.
+#[derive(Default)]
+struct Inputs {
+    texts: Vec<String>,
+    places: HashMap<[u8; 16], usize>,
+}
+
+impl Inputs {
+    /// The place of the text with this hash.
+    fn place(&mut self, hash: [u8; 16], text: impl FnOnce() -> String) -> usize {
+        *self.places.entry(hash).or_insert_with(|| {
+            self.texts.push(text());
+            self.texts.len() - 1
+        })
+    }
+}
+
+/// Where a chunk's vector comes from.
+enum Source {
+    /// It was given, or an equal chunk has it.
+    Known(Vec<f32>),
+    /// It is to be made from the text at this place.
+    Made(usize),
+}
+
 /// Embeds a batch, commits the vectors, and brings them in sight. How many vectors it were.
-fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineError> {
-    let mut texts = Vec::new();
-    let mut documents = Vec::with_capacity(batch.len());
+fn embed_batch(state: &Arc<State>, which: Which, lane: &Lane, batch: &[Portion]) -> Result<usize, EngineError> {
+    let mut inputs = Inputs::default();
     let mut readable = Vec::with_capacity(batch.len());
     for portion in batch {
         let read = state.stored(portion.version.put);
@@ -121,38 +207,39 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
             Ok(read) => read,
             Err(error @ EngineError::Damaged(_)) => {
                 leave_out(state, portion.work.key, portion.work.revision, &error);
+                state.lock(&state.to_second).retain(|work| !work.is_same(&portion.work));
                 continue;
             }
             Err(error) => return Err(error),
         };
-        readable.push(portion);
-        let vectors = known_vectors(state, portion, &stored);
-        for (offset, vector) in vectors.iter().enumerate() {
-            if vector.is_none() {
-                let chunk = &portion.cut.chunks[portion.version.embedded as usize + offset];
+        let known = known_vectors(state, which, lane, portion, &stored);
+        let source = |(chunk, known): (&StoredChunk, Option<Vec<f32>>)| match known {
+            Some(vector) => Source::Known(vector),
+            None => Source::Made(inputs.place(chunk.input_hash, || {
                 let content = chunk.chunk.span.quote(&text).unwrap_or_default();
-                texts.push(encoder_input(&portion.cut.title, &chunk.chunk.heading_path, content));
-            }
-        }
-        documents.push((text, vectors));
+                encoder_input(&portion.cut.title, &chunk.chunk.heading_path, content)
+            })),
+        };
+        let sources: Vec<Source> = portion.chunks().iter().zip(known).map(source).collect();
+        readable.push((portion, text, sources));
     }
-    let mut made = if texts.is_empty() { Vec::new().into_iter() } else { embed(state, &texts)?.into_iter() };
+    let made = if inputs.texts.is_empty() { Vec::new() } else { embed(state, lane, &inputs.texts)? };
     let mut pendings = Vec::new();
-    let mut ready = Vec::with_capacity(batch.len());
-    for (portion, (text, known)) in readable.into_iter().zip(documents) {
-        let missing = || EngineError::Model(wrong_count(state));
-        let vectors: Vec<Vec<f32>> = known
-            .into_iter()
-            .map(|known| known.or_else(|| made.next()).ok_or_else(missing))
-            .collect::<Result<_, _>>()?;
+    let mut ready: Vec<Ready<'_>> = Vec::with_capacity(batch.len());
+    for (portion, text, sources) in readable {
+        let vector = |source| match source {
+            Source::Known(vector) => vector,
+            Source::Made(place) => made[place].clone(),
+        };
+        let vectors: Vec<Vec<f32>> = sources.into_iter().map(vector).collect();
         let record = || Record::DocumentEmbedded {
             partition: state.key,
             document: portion.work.key,
             revision: portion.work.revision,
-            model: state.model.model().clone(),
-            model_revision: state.model.revision().to_owned(),
-            first_ordinal: portion.version.embedded,
-            dimension: u32::try_from(state.model.dimension()).unwrap_or(u32::MAX),
+            model: lane.version.id.clone(),
+            model_revision: lane.version.revision.clone(),
+            first_ordinal: u32::try_from(portion.from).unwrap_or(u32::MAX),
+            dimension: lane.version.dimension,
             vectors: vectors.concat(),
         };
         pendings.push((!vectors.is_empty()).then(|| state.shared.ledger.append(record())));
@@ -171,45 +258,56 @@ fn embed_batch(state: &Arc<State>, batch: &[Portion]) -> Result<usize, EngineErr
         return Ok(0);
     }
     let count = kept.iter().map(|(_, _, vectors)| vectors.len()).sum();
-    bring_in_sight(state, kept)?;
+    match which {
+        Which::Serving => bring_in_sight(state, lane, kept)?,
+        Which::Second => keep_beside(state, lane, kept)?,
+    }
     failed.map_or(Ok(count), Err)
 }
 
-/// Vectors that need not be made: the client gave them, or the older version has the same input.
-fn known_vectors(state: &State, portion: &Portion, stored: &StoredDocument) -> Vec<Option<Vec<f32>>> {
-    let from = portion.version.embedded as usize;
-    let given =
-        |ordinal: usize| stored.ready.get(ordinal).map(|ready| &ready.vector).filter(|vector| !vector.is_empty());
-    let snapshot = state.vector.snapshot();
-    let older: HashMap<[u8; 16], u32> = portion.older.as_ref().map_or_else(HashMap::new, |older| {
-        older.chunks.iter().map(|chunk| chunk.input_hash).zip(older.labels()).collect()
-    });
-    let kept =
-        |ordinal: usize| older.get(&portion.cut.chunks[ordinal].input_hash).and_then(|label| snapshot.vector(*label));
-    (from..from + portion.count).map(|ordinal| given(ordinal).cloned().or_else(|| kept(ordinal))).collect()
+/// Vectors that need not be made, by chunk of the portion: the client gave them, or an equal chunk has one.
+fn known_vectors(
+    state: &State,
+    which: Which,
+    lane: &Lane,
+    portion: &Portion,
+    stored: &StoredDocument,
+) -> Vec<Option<Vec<f32>>> {
+    // What came with a document is of the model that served then.
+    let is_own = which == Which::Serving && portion.version.generation > state.lanes().since;
+    let given = |ordinal: usize| {
+        let vector = stored.ready.get(ordinal).filter(|_| is_own).map(|ready| &ready.vector);
+        vector.filter(|vector| vector.len() == lane.version.dimension as usize)
+    };
+    let vectors = lane.vector.snapshot();
+    let documents = state.documents();
+    let equal = |chunk: &StoredChunk| {
+        let labels = documents.equal_inputs(chunk.input_hash, &stored.id, &stored.readers);
+        labels.into_iter().find_map(|label| vectors.vector(label))
+    };
+    let chunks = (portion.from..).zip(portion.chunks());
+    chunks.map(|(ordinal, chunk)| given(ordinal).cloned().or_else(|| equal(chunk))).collect()
 }
 
-fn embed(state: &State, texts: &[String]) -> Result<Vec<Vec<f32>>, EngineError> {
+fn embed(state: &State, lane: &Lane, texts: &[String]) -> Result<Vec<Vec<f32>>, EngineError> {
     let vectors =
-        block_on(state.model.embed(&state.shared.background, Purpose::Passage, texts)).map_err(
-            |error| match error {
-                ModelError::Stopped(stopped) => EngineError::Stopped(stopped),
-                ModelError::Overloaded { .. }
-                | ModelError::Refused { .. }
-                | ModelError::Unavailable { .. }
-                | ModelError::Failed { .. } => EngineError::Model(error),
-            },
-        )?;
-    if vectors.len() == texts.len() { Ok(vectors) } else { Err(EngineError::Model(wrong_count(state))) }
-}
-
-fn wrong_count(state: &State) -> ModelError {
-    ModelError::Failed { model: state.model.model().to_string(), detail: "fewer vectors than texts".to_owned() }
+        block_on(lane.model.embed(&state.shared.background, Purpose::Passage, texts)).map_err(|error| match error {
+            ModelError::Stopped(stopped) => EngineError::Stopped(stopped),
+            ModelError::Overloaded { .. }
+            | ModelError::Refused { .. }
+            | ModelError::Unavailable { .. }
+            | ModelError::Failed { .. } => EngineError::Model(error),
+        })?;
+    if vectors.len() == texts.len() {
+        return Ok(vectors);
+    }
+    let detail = "another number of vectors than of texts".to_owned();
+    Err(EngineError::Model(ModelError::Failed { model: lane.version.id.to_string(), detail }))
 }
 
 type Ready<'a> = (&'a Portion, String, Vec<Vec<f32>>);
 
-fn bring_in_sight(state: &Arc<State>, ready: Vec<Ready<'_>>) -> Result<(), EngineError> {
+fn bring_in_sight(state: &Arc<State>, lane: &Lane, ready: Vec<Ready<'_>>) -> Result<(), EngineError> {
     let mut add = Vec::new();
     let mut swaps = Vec::new();
     let mut advanced = Vec::new();
@@ -218,33 +316,67 @@ fn bring_in_sight(state: &Arc<State>, ready: Vec<Ready<'_>>) -> Result<(), Engin
         for (portion, text, vectors) in ready {
             let Some(entry) = documents.entry(&portion.work.key) else { continue };
             let count = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
-            let served_now = entry.previous.is_none() && entry.current.revision == portion.work.revision;
-            let served_meanwhile = entry.previous.as_ref().is_some_and(|p| p.revision == portion.work.revision);
-            if served_now || served_meanwhile {
+            if is_served(entry, portion.work.revision) {
                 add.extend((portion.cut.first_label + portion.version.embedded..).zip(vectors));
             } else if entry.current.revision != portion.work.revision {
                 continue;
-            } else if portion.version.embedded as usize + portion.count == portion.cut.chunks.len() {
+            } else if portion.from + portion.count == portion.cut.chunks.len() {
                 swaps.push((portion.work.key, portion.work.revision, words_of(&portion.cut, &text)?));
             }
             advanced.push((portion.work.key, portion.work.revision, count));
         }
     }
     if !add.is_empty() {
-        state.vector.apply(&[], add).map_err(EngineError::of_vector)?;
+        lane.vector.apply(&[], add).map_err(EngineError::of_vector)?;
     }
     {
         let mut documents = state.documents_mut();
-        for (key, revision, count) in advanced {
-            let Some(entry) = documents.entry_mut(&key) else { continue };
-            let both = [Some(&mut entry.current), entry.previous.as_mut()].into_iter().flatten();
-            if let Some(version) = both.into_iter().find(|version| version.revision == revision) {
-                version.embedded += count;
-            }
-        }
+        advance(&mut documents, Which::Serving, &advanced);
         state.publish(&mut documents);
     }
+    if state.lanes().second.as_ref().is_some_and(|second| second.lane.is_some()) {
+        let mut queue = state.lock(&state.to_second);
+        for (key, revision, _) in advanced {
+            let work = EmbedWork { key, revision, failures: 0 };
+            if !queue.back().is_some_and(|last| last.is_same(&work)) {
+                queue.push_back(work);
+            }
+        }
+    }
     swaps.into_iter().try_for_each(|(key, revision, words)| swap(state, key, revision, words))
+}
+
+/// The second model's vectors: beside those of what is served, and in the ledger alone of what is not yet.
+fn keep_beside(state: &Arc<State>, lane: &Lane, ready: Vec<Ready<'_>>) -> Result<(), EngineError> {
+    let mut add = Vec::new();
+    let mut advanced = Vec::new();
+    {
+        let documents = state.documents();
+        for (portion, _, vectors) in ready {
+            let (key, revision) = (portion.work.key, portion.work.revision);
+            let Some(entry) = documents.entry(&key) else { continue };
+            advanced.push((key, revision, u32::try_from(vectors.len()).unwrap_or(u32::MAX)));
+            if is_served(entry, revision) {
+                add.extend((portion.cut.first_label + portion.version.embedded_second..).zip(vectors));
+            }
+        }
+    }
+    lane.vector.apply(&[], add).map_err(EngineError::of_vector)?;
+    advance(&mut state.documents_mut(), Which::Second, &advanced);
+    Ok(())
+}
+
+fn is_served(entry: &Entry, revision: Revision) -> bool {
+    entry.served().is_some_and(|version| version.revision == revision)
+}
+
+fn advance(documents: &mut Documents, which: Which, advanced: &[(DocumentKey, Revision, u32)]) {
+    for (key, revision, count) in advanced {
+        let versions = documents.entry_mut(key).into_iter().flat_map(Entry::versions_mut);
+        if let Some(version) = versions.into_iter().find(|version| version.revision == *revision) {
+            *version.embedded_in_mut(which) += count;
+        }
+    }
 }
 
 /// A complete version takes the place of the one that was served.
@@ -257,12 +389,20 @@ fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Wor
         let Some(older) = entry.previous.clone() else { return Ok(()) };
         (older, entry.current.clone())
     };
-    // A newer version may be in the ledger by now: then this one never comes in sight.
-    let Some(vectors) = recover::vectors(state, key, revision)? else { return Ok(()) };
+    let lanes = state.lanes();
+    let mut vectors = Vec::new();
+    for (_, lane) in lanes.all() {
+        let made = recover::vectors(state, key, revision, lane.version.key())?;
+        // A newer version may be in the ledger by now: then this one never comes in sight.
+        let Some(made) = made else { return Ok(()) };
+        vectors.push((lane, made));
+    }
     let remove: Vec<u32> = older.cut.as_ref().map_or_else(Vec::new, |cut| cut.labels().collect());
     let labels = complete.cut.as_ref().map_or(0..0, |cut| cut.labels());
     state.write_words(Changes { remove: remove.clone(), add: words })?;
-    state.vector.apply(&remove, labels.zip(vectors).collect()).map_err(EngineError::of_vector)?;
+    for (lane, made) in vectors {
+        lane.vector.apply(&remove, labels.clone().zip(made).collect()).map_err(EngineError::of_vector)?;
+    }
     let mut documents = state.documents_mut();
     documents.retire(&older);
     if let Some(entry) = documents.entry_mut(&key) {
@@ -276,7 +416,7 @@ fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Wor
 }
 
 /// After a failure: tried again later, and not for ever.
-fn put_back(state: &State, batch: &[Portion], error: &EngineError) {
+fn put_back(state: &State, which: Which, batch: &[Portion], error: &EngineError) {
     let detail = error as &dyn std::error::Error;
     let counts = matches!(
         error,
@@ -284,22 +424,26 @@ fn put_back(state: &State, batch: &[Portion], error: &EngineError) {
     );
     tracing::warn!(partition = %state.key, error = detail, documents = batch.len(), "embedding failed; trying again");
     let mut documents = state.documents_mut();
-    let mut queue = state.lock(&state.to_embed);
+    let mut queue = state.lock(state.queue(which));
     for portion in batch {
-        let Some(place) =
-            queue.iter().position(|work| work.key == portion.work.key && work.revision == portion.work.revision)
-        else {
-            continue;
-        };
+        let Some(place) = queue.iter().position(|work| work.is_same(&portion.work)) else { continue };
         let Some(mut work) = queue.remove(place) else { continue };
         work.failures += u32::from(counts);
         if work.failures < EMBED_ATTEMPTS {
             queue.push_back(work);
-        } else if let Some(entry) =
-            documents.entry_mut(&work.key).filter(|entry| entry.current.revision == work.revision)
-        {
-            entry.current.parked = true;
-            tracing::error!(partition = %state.key, "a document is left without vectors; it is found by words");
+            continue;
+        }
+        match which {
+            Which::Serving => {
+                let entry = documents.entry_mut(&work.key).filter(|entry| entry.current.revision == work.revision);
+                if let Some(entry) = entry {
+                    entry.current.parked = true;
+                    tracing::error!(partition = %state.key, "a document is left without vectors; it is found by words");
+                }
+            }
+            Which::Second => {
+                tracing::error!(partition = %state.key, "a document is left without vectors of the second model");
+            }
         }
     }
     drop((queue, documents));
