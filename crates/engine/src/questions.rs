@@ -44,13 +44,13 @@ impl Partition {
         &self,
         ctx: &Ctx,
         model: &dyn EmbedModel,
-        question: &String,
+        question: &str,
     ) -> Result<Vec<f32>, ModelError> {
         let questions = &self.state.questions;
         if let Some(vector) = questions.get(model.revision(), question) {
             return Ok(vector);
         }
-        let vectors = model.embed(ctx, Purpose::Query, std::slice::from_ref(question)).await?;
+        let vectors = model.embed(ctx, Purpose::Query, &[question.to_owned()]).await?;
         let vector = vectors.into_iter().next().ok_or_else(|| ModelError::Failed {
             model: model.model().to_string(),
             detail: "no vector for the question".to_owned(),
@@ -127,6 +127,7 @@ mod tests {
 
         questions.keep("r2", &"long".repeat(BYTES_MAX), &[7.0]);
         questions.clear();
-        assert_eq!((questions.lock().bytes, questions.get("r1", "question 0")), (0, None));
+        assert_eq!(questions.get("r1", "question 0"), None);
+        assert_eq!(questions.lock().bytes, 0);
     }
 }
