@@ -95,8 +95,12 @@ struct Job {
     in_parts: bool,
     clock: Arc<dyn Clock>,
     arrived: Duration,
-    work: Box<dyn FnOnce(&Lane<'_>) + Send>,
+    work: Box<dyn FnOnce(&Lane<'_>) -> Delivery + Send>,
 }
+
+/// Hands a job's result to its caller. Not before the job has given its place back: the caller's next job, sent at once, would
+/// find the pool busy with the last.
+type Delivery = Box<dyn FnOnce() + Send>;
 
 /// The place that a running job has in the pool.
 pub struct Lane<'a> {
@@ -171,17 +175,17 @@ impl Pool {
         ctx.check()?;
         let (sender, receiver) = oneshot::channel();
         let own = ctx.clone();
-        let job = move |lane: &Lane<'_>| {
+        let job = move |lane: &Lane<'_>| -> Delivery {
             // Nobody listens any more, or the deadline has passed while the job waited.
             if sender.is_canceled() {
-                return;
+                return Box::new(|| ());
             }
             let result = match own.check() {
                 Err(stopped) => Err(PoolError::Stopped(stopped)),
                 Ok(()) => catch(|| work(lane)),
             };
             // The receiver may have left meanwhile: then the result is of no use to anyone.
-            let _ = sender.send(result);
+            Box::new(move || drop(sender.send(result)))
         };
         let (clock, arrived) = (Arc::clone(ctx.clock()), ctx.clock().monotonic());
         self.shared.push(ctx.priority(), Job { in_parts, clock, arrived, work: Box::new(job) })?;
@@ -227,7 +231,8 @@ impl Lane<'_> {
     /// calls holds no lock that such a job may want.
     pub fn make_way(&self) {
         let Some((priority, job)) = self.shared.queue().take_above(self.priority) else { return };
-        (job.work)(&Lane { shared: self.shared, priority, spread: false });
+        let deliver = (job.work)(&Lane { shared: self.shared, priority, spread: false });
+        deliver();
     }
 }
 
@@ -263,7 +268,7 @@ impl Shared {
             }
             *queue.level(priority).running(in_parts) += 1;
             drop(queue);
-            self.rayon.install(|| (job.work)(&Lane { shared: self, priority, spread }));
+            let deliver = self.rayon.install(|| (job.work)(&Lane { shared: self, priority, spread }));
             queue = self.queue();
             *queue.level(priority).running(in_parts) -= 1;
             if spread {
@@ -273,6 +278,9 @@ impl Shared {
                 // Lanes may wait for this rather than for a job.
                 self.arrived.notify_all();
             }
+            drop(queue);
+            deliver();
+            queue = self.queue();
         }
     }
 }
