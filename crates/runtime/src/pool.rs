@@ -8,9 +8,9 @@
 //!    however many questions come, documents go on.
 //! 3. A job of [`Priority::Ingest`] never takes the last lane, unless it is a job in parts: that one makes way between its
 //!    parts ([`Lane::make_way`]), for one waiting job of a higher priority at a time, so that it goes on as well.
-//! 4. A job in parts has one thread, so that each part's end is near. But a question has all if nothing of a lower priority
-//!    runs or waits, and the lanes start nothing but questions until it ends; a rerank has all if it is alone with questions,
-//!    and the lanes start nothing until it ends: it makes way for them.
+//! 4. A job in parts has one thread, so that each part's end is near. But a question or rerank has all of them if no other
+//!    job in parts of its priority runs or waits and nothing below: then nothing below starts until it ends, and beside a
+//!    rerank nothing at all, for it makes way for questions.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -74,8 +74,8 @@ struct Shared {
 struct Queue {
     lanes: usize,
     levels: [Level; PRIORITIES.len()],
-    /// Jobs of [`Priority::Ingest`] in the lanes that are not in parts.
-    undivided: usize,
+    /// The priority of the job that has all threads.
+    spread: Option<Priority>,
     closed: bool,
 }
 
@@ -83,10 +83,10 @@ struct Queue {
 #[derive(Default)]
 struct Level {
     waiting: VecDeque<Job>,
-    /// Jobs in the lanes.
-    running: usize,
-    /// Jobs in the lanes that have all threads.
-    spread: usize,
+    /// Jobs in the lanes that are not in parts.
+    whole: usize,
+    /// Jobs in the lanes that are.
+    in_parts: usize,
     /// When its last job was started.
     served: Duration,
 }
@@ -95,14 +95,17 @@ struct Job {
     in_parts: bool,
     clock: Arc<dyn Clock>,
     arrived: Duration,
-    work: Box<dyn FnOnce(&Lane<'_>) + Send>,
+    work: Box<dyn FnOnce(&Lane<'_>) -> Delivery + Send>,
 }
+
+/// Hands a job's result to its caller. Not before the job has given its place back: the caller's next job, sent at once, would
+/// find the pool busy with the last.
+type Delivery = Box<dyn FnOnce() + Send>;
 
 /// The place that a running job has in the pool.
 pub struct Lane<'a> {
     shared: &'a Shared,
     priority: Priority,
-    in_parts: bool,
     spread: bool,
 }
 
@@ -124,7 +127,7 @@ impl Pool {
             .thread_name(|n| format!("compute-{n}"))
             .build()
             .map_err(std::io::Error::other)?;
-        let queue = Queue { lanes, levels: Default::default(), undivided: 0, closed: false };
+        let queue = Queue { lanes, levels: Default::default(), spread: None, closed: false };
         let shared = Arc::new(Shared { rayon, jobs_max, queue: Mutex::new(queue), arrived: Condvar::new() });
         for lane in 0..lanes {
             let lane_shared = Arc::clone(&shared);
@@ -172,17 +175,17 @@ impl Pool {
         ctx.check()?;
         let (sender, receiver) = oneshot::channel();
         let own = ctx.clone();
-        let job = move |lane: &Lane<'_>| {
+        let job = move |lane: &Lane<'_>| -> Delivery {
             // Nobody listens any more, or the deadline has passed while the job waited.
             if sender.is_canceled() {
-                return;
+                return Box::new(|| ());
             }
             let result = match own.check() {
                 Err(stopped) => Err(PoolError::Stopped(stopped)),
                 Ok(()) => catch(|| work(lane)),
             };
             // The receiver may have left meanwhile: then the result is of no use to anyone.
-            let _ = sender.send(result);
+            Box::new(move || drop(sender.send(result)))
         };
         let (clock, arrived) = (Arc::clone(ctx.clock()), ctx.clock().monotonic());
         self.shared.push(ctx.priority(), Job { in_parts, clock, arrived, work: Box::new(job) })?;
@@ -227,11 +230,9 @@ impl Lane<'_> {
     /// Between two parts of a job: runs the first waiting job of a higher priority, if there is one, on this thread. Whoever
     /// calls holds no lock that such a job may want.
     pub fn make_way(&self) {
-        if !self.in_parts {
-            return;
-        }
         let Some((priority, job)) = self.shared.queue().take_above(self.priority) else { return };
-        (job.work)(&Lane { shared: self.shared, priority, in_parts: job.in_parts, spread: false });
+        let deliver = (job.work)(&Lane { shared: self.shared, priority, spread: false });
+        deliver();
     }
 }
 
@@ -262,20 +263,24 @@ impl Shared {
             };
             let in_parts = job.in_parts;
             let spread = in_parts && queue.may_spread(priority);
-            let undivided = priority == Priority::Ingest && !in_parts;
-            queue.level(priority).running += 1;
-            queue.level(priority).spread += usize::from(spread);
-            queue.undivided += usize::from(undivided);
+            if spread {
+                queue.spread = Some(priority);
+            }
+            *queue.level(priority).running(in_parts) += 1;
             drop(queue);
-            self.rayon.install(|| (job.work)(&Lane { shared: self, priority, in_parts, spread }));
+            let deliver = self.rayon.install(|| (job.work)(&Lane { shared: self, priority, spread }));
             queue = self.queue();
-            queue.level(priority).running -= 1;
-            queue.level(priority).spread -= usize::from(spread);
-            queue.undivided -= usize::from(undivided);
-            if spread || undivided {
+            *queue.level(priority).running(in_parts) -= 1;
+            if spread {
+                queue.spread = None;
+            }
+            if spread || !in_parts {
                 // Lanes may wait for this rather than for a job.
                 self.arrived.notify_all();
             }
+            drop(queue);
+            deliver();
+            queue = self.queue();
         }
     }
 }
@@ -287,39 +292,48 @@ impl Queue {
 
     /// The next job for a free lane, if one may start.
     fn next(&mut self) -> Option<(Priority, Job)> {
-        let passed_over = PRIORITIES.into_iter().rev().filter(|priority| self.level(*priority).is_passed_over());
-        passed_over.collect::<Vec<_>>().into_iter().chain(PRIORITIES).find_map(|priority| self.start(priority))
+        for priority in PRIORITIES.into_iter().rev() {
+            if self.level(priority).is_passed_over()
+                && let Some(job) = self.start(priority)
+            {
+                return Some((priority, job));
+            }
+        }
+        PRIORITIES.into_iter().find_map(|priority| Some((priority, self.start(priority)?)))
     }
 
-    fn start(&mut self, priority: Priority) -> Option<(Priority, Job)> {
-        let question_spread = self.level(Priority::Query).spread > 0;
-        if self.level(Priority::Rerank).spread > 0 || (question_spread && priority != Priority::Query) {
+    fn start(&mut self, priority: Priority) -> Option<Job> {
+        if self.spread.is_some_and(|spread| spread == Priority::Rerank || priority < spread) {
             return None;
         }
-        let last_lane = self.undivided + 1 >= self.lanes.max(2);
-        let may_start = |job: &Job| priority != Priority::Ingest || job.in_parts || !last_lane;
-        let place = self.level(priority).waiting.iter().position(may_start)?;
-        Some((priority, self.level(priority).take(place)?))
+        let last_lane = priority == Priority::Ingest && self.level(priority).whole + 1 >= self.lanes.max(2);
+        let level = self.level(priority);
+        let place = level.waiting.iter().position(|job| job.in_parts || !last_lane)?;
+        level.take(place)
     }
 
     /// The first job above `own`.
     fn take_above(&mut self, own: Priority) -> Option<(Priority, Job)> {
-        let above = PRIORITIES.into_iter().take_while(|priority| *priority > own);
-        above.filter_map(|priority| Some((priority, self.levels[priority as usize].take(0)?))).next()
+        let mut above = PRIORITIES.into_iter().take_while(|priority| *priority > own);
+        above.find_map(|priority| Some((priority, self.level(priority).take(0)?)))
     }
 
     /// Whether a job in parts that starts now has all threads.
     fn may_spread(&self, priority: Priority) -> bool {
-        let idle = |levels: &[Level]| levels.iter().all(|level| level.running == 0 && level.waiting.is_empty());
-        match priority {
-            Priority::Ingest => false,
-            Priority::Rerank => idle(&self.levels[..=Priority::Rerank as usize]),
-            Priority::Query => idle(&self.levels[..Priority::Query as usize]),
-        }
+        let (below, own) = (&self.levels[..priority as usize], &self.levels[priority as usize]);
+        let idle = |level: &Level| level.waiting.is_empty() && level.whole + level.in_parts == 0;
+        priority != Priority::Ingest
+            && below.iter().all(idle)
+            && own.in_parts == 0
+            && own.waiting.iter().all(|job| !job.in_parts)
     }
 }
 
 impl Level {
+    fn running(&mut self, in_parts: bool) -> &mut usize {
+        if in_parts { &mut self.in_parts } else { &mut self.whole }
+    }
+
     fn take(&mut self, place: usize) -> Option<Job> {
         let job = self.waiting.remove(place)?;
         self.served = job.clock.monotonic();

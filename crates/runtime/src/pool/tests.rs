@@ -126,7 +126,7 @@ fn a_question_alone_has_all_threads_and_what_is_below_waits_for_it() {
     });
     let below = pool.run_in_parts(&ingest, move |_| below_ran.store(true, Ordering::Relaxed));
     let beside = async {
-        // Something waits by now: this one gets a thread, beside the first.
+        // It gets a thread, beside the first.
         let threads = pool.run_in_parts(&query, threads).await.unwrap();
         release.send(()).unwrap();
         threads
