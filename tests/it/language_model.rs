@@ -70,7 +70,7 @@ async fn it_streams_and_stops_when_nobody_listens() {
     // At this temperature it rambles on for as long as it may.
     let config = format!("[[generator]]\nname = \"local\"\ngguf = {gguf:?}\ntemperature = 1.8\nseed = 1\n");
     fs::write(folder.path().join(ibid::config::FILE), config).unwrap();
-    let program = Program::start(folder.path(), folder.path().join("log"));
+    let program = Program::start(folder.path(), folder.path().join("stderr"));
     let process = program.process.id();
     let key = fs::read_to_string(first_start::default_key(folder.path())).unwrap();
     let client = Client::of(program.address, key.trim()).await;
