@@ -100,7 +100,10 @@ fn a_generator_runs_here_or_elsewhere() {
     let runs = Runs::Here { gguf: PathBuf::from("/h/m.gguf"), seed: 7, temperature: Some(1.0), top_p: 1.0 };
     assert_eq!(generators, [Generator { name: "a".to_owned(), runs }]);
     refused(&here("base_url = 'b'"), "generator[0].base_url does not go with gguf");
-    refused("[[generator]]\nname = 'a'\nbase_url = 'b'\nmodel = 'm'\nseed = 1", "generator[0].seed goes with gguf only");
+    refused(
+        "[[generator]]\nname = 'a'\nbase_url = 'b'\nmodel = 'm'\nseed = 1",
+        "generator[0].seed goes with gguf only",
+    );
     refused(&here("seed = -1"), "generator[0].seed is -1, expected a whole number from 0");
     refused(&here("top_p = 0"), "generator[0].top_p is 0, expected a number above 0 to 1");
     refused(&here("temperature = 'hot'"), "generator[0].temperature");
