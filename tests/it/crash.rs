@@ -39,15 +39,15 @@ fn serve(data_dir: &Path) -> Command {
 }
 
 /// `ibid serve` as a process of its own. Dropping it kills it.
-struct Program {
+pub(crate) struct Program {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     log: PathBuf,
 }
 
 impl Program {
     /// Returns once it listens.
-    fn start(data_dir: &Path, log: PathBuf) -> Program {
+    pub(crate) fn start(data_dir: &Path, log: PathBuf) -> Program {
         let stderr = File::create(&log).unwrap();
         let mut process = serve(data_dir).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut line = String::new();
@@ -58,7 +58,7 @@ impl Program {
     }
 
     /// Kills it with SIGKILL and waits for its end.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         let log = fs::read_to_string(&self.log).unwrap();
@@ -85,7 +85,7 @@ const PLACES: [&str; 12] = [
 ];
 
 /// A text that says what no other text says, of one chunk or a few.
-fn text(id: &str, n: u64) -> String {
+pub(crate) fn text(id: &str, n: u64) -> String {
     let hash = blake3::hash(format!("{id} {n}").as_bytes());
     let (letters, rest) = hash.as_bytes().split_at(8);
     let word: String = letters.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
@@ -146,7 +146,7 @@ async fn check_stored(client: &Client, possible: &mut Possible) {
     }
 }
 
-async fn settle(operator: &Client) -> IngestStatus {
+pub(crate) async fn settle(operator: &Client) -> IngestStatus {
     let request = GetTenantRequest { name: first_start::DEFAULT.to_owned() };
     let settled = async {
         loop {

@@ -10,6 +10,7 @@
 //! | `answers.rs`         | an answer's events and its citations                           |
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
+//! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
 //! | `client.rs`          | the example client in Python                                   |
 //! | `harness.rs`         | the server and its clients                                     |
@@ -21,6 +22,7 @@ mod documents;
 #[path = "../../crates/gateway/tests/fake_openai.rs"]
 mod fake_openai;
 mod harness;
+mod migrate;
 mod noninterference;
 mod refusals;
 mod rights;
