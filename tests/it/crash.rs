@@ -85,7 +85,7 @@ const PLACES: [&str; 12] = [
 ];
 
 /// A text that says what no other text says, of one chunk or a few.
-fn text(id: &str, n: u64) -> String {
+pub(crate) fn text(id: &str, n: u64) -> String {
     let hash = blake3::hash(format!("{id} {n}").as_bytes());
     let (letters, rest) = hash.as_bytes().split_at(8);
     let word: String = letters.iter().map(|byte| char::from(b'a' + byte % 26)).collect();
@@ -146,7 +146,7 @@ async fn check_stored(client: &Client, possible: &mut Possible) {
     }
 }
 
-async fn settle(operator: &Client) -> IngestStatus {
+pub(crate) async fn settle(operator: &Client) -> IngestStatus {
     let request = GetTenantRequest { name: first_start::DEFAULT.to_owned() };
     let settled = async {
         loop {

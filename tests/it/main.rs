@@ -10,6 +10,7 @@
 //! | `answers.rs`         | an answer's events and its citations                           |
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
+//! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
 //! | `bench.rs`           | `ibid bench embed` by itself: what its JSON says               |
 //! | `language_model.rs`  | answers by a model in the server's own process: streamed, cut off |
@@ -25,6 +26,7 @@ mod documents;
 mod fake_openai;
 mod harness;
 mod language_model;
+mod migrate;
 mod noninterference;
 mod refusals;
 mod rights;

@@ -317,7 +317,8 @@ pub(crate) fn compare_when_ready(state: &Arc<State>) {
     let started = start_thread("compare", move || {
         let switched = switch_if_good(&own, &second, loss_max);
         let Err(error) = switched else { return };
-        if matches!(error, EngineError::Stopped(_) | EngineError::Closing) {
+        if matches!(error, EngineError::Stopped(_) | EngineError::Closing | EngineError::ReadOnly) {
+            // The next start goes on.
             return;
         }
         let error = &error as &dyn std::error::Error;

@@ -1,201 +1,11 @@
-//! The engine from outside, on the memory disk: what is acknowledged is found by both arms, also after a power cut; what is
-//! replaced or deleted is not.
-
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+//! A document's life: what is acknowledged is found by both arms, also after a power cut; what is replaced or deleted is not.
 
 use futures::executor::block_on;
-use ibid_core::{
-    BoxFuture, CollectionName, CollectionSettings, DocumentId, Embed, Identity, Language, MediaType, ModelError,
-    ModelId, Operator, Purpose, Reader, Readers, Scope, Scopes, TenantName, Tokenize, Trust,
-};
-use ibid_engine::{Config, Engine, EngineError, KeyRequest, Models, Partition, Parts, Put, PutAck, Stage, Views};
-use ibid_runtime::{Ctx, Fault, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
+use ibid_core::{CollectionName, DocumentId, Identity, Operator, Reader, Readers, Scope, Scopes, TenantName};
+use ibid_engine::{EngineError, KeyRequest, Put, Stage};
+use ibid_runtime::Fault;
 
-/// An embedder without weights: each word is a direction, a text the sum of its words. Counts what it embeds.
-#[derive(Debug)]
-struct Words {
-    id: ModelId,
-    embedded: AtomicUsize,
-    failing: AtomicBool,
-}
-
-const DIMENSION: usize = 64;
-
-impl Embed for Words {
-    fn model(&self) -> &ModelId {
-        &self.id
-    }
-    fn revision(&self) -> &str {
-        "1"
-    }
-    fn dimension(&self) -> usize {
-        DIMENSION
-    }
-    fn embed<'a>(
-        &'a self,
-        ctx: &'a Ctx,
-        _purpose: Purpose,
-        texts: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
-        Box::pin(async move {
-            ctx.check()?;
-            if self.failing.load(Ordering::Relaxed) {
-                return Err(ModelError::Failed { model: self.id.to_string(), detail: "asked to fail".to_owned() });
-            }
-            self.embedded.fetch_add(texts.len(), Ordering::Relaxed);
-            let direction = |text: &String| {
-                let mut vector = vec![1e-3; DIMENSION];
-                for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
-                    let hash = blake3::hash(word.to_lowercase().as_bytes());
-                    vector[usize::from(hash.as_bytes()[0]) % DIMENSION] += 1.0;
-                }
-                let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-                vector.iter().map(|x| x / length).collect()
-            };
-            Ok(texts.iter().map(direction).collect())
-        })
-    }
-}
-
-impl Tokenize for Words {
-    fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
-        let mut inside = false;
-        for (byte, found) in text.char_indices() {
-            let word = found.is_alphanumeric();
-            if word && !inside {
-                out.push(u32::try_from(byte).unwrap());
-            }
-            inside = word;
-        }
-    }
-}
-
-struct House {
-    disk: MemoryDisk,
-    clock: Arc<ManualClock>,
-    model: Arc<Words>,
-    engine: Engine,
-}
-
-fn ctx(clock: &Arc<ManualClock>) -> Ctx {
-    Ctx::new(clock.clone(), Priority::Query, None)
-}
-
-impl House {
-    fn new() -> House {
-        let model = Words {
-            id: ModelId::new("words").unwrap(),
-            embedded: AtomicUsize::new(0),
-            failing: AtomicBool::new(false),
-        };
-        House::on(MemoryDisk::new(), Arc::new(model))
-    }
-
-    fn on(disk: MemoryDisk, model: Arc<Words>) -> House {
-        let clock = Arc::new(ManualClock::at(1_000));
-        let parts = Parts {
-            disk: Arc::new(disk.clone()),
-            clock: clock.clone(),
-            random: Arc::new(SeededRandom::new(1)),
-            pool: Pool::new(2, 64).unwrap(),
-            models: Models::only(model.clone()),
-            views: Views::Memory,
-        };
-        let config = Config {
-            folder: PathBuf::from("data"),
-            document_bytes_max: 1 << 20,
-            pending_documents_max: 1_000,
-            graph_from: 1_000,
-            index_open_timeout: Duration::from_secs(5),
-            log_segment_bytes: 1 << 20,
-            queue_bytes_max: 1 << 24,
-        };
-        let (engine, _) = Engine::open(config, parts).unwrap();
-        House { disk, clock, model, engine }
-    }
-
-    /// The power fails; everything in memory is gone.
-    fn power_cut(self) -> House {
-        let House { disk, model, engine, .. } = self;
-        disk.power_cut();
-        drop(engine);
-        House::on(disk, model)
-    }
-
-    fn partition(&self, tenant: &str) -> Partition {
-        let operator = Operator::of_this_process();
-        let (tenant, collection) = (TenantName::new(tenant).unwrap(), CollectionName::new("docs").unwrap());
-        let ctx = ctx(&self.clock);
-        block_on(async {
-            match self.engine.create_tenant(&operator, tenant.clone()).await {
-                Ok(_) | Err(EngineError::Exists { .. }) => {}
-                Err(error) => panic!("{error}"),
-            }
-            let right = self.engine.enter(&operator, &tenant).unwrap();
-            match self.engine.create_collection(&ctx, &right, collection.clone(), settings(&self.model.id)).await {
-                Ok(_) | Err(EngineError::Exists { .. }) => {}
-                Err(error) => panic!("{error}"),
-            }
-            self.engine.partition(&ctx, &right, &collection).await.unwrap()
-        })
-    }
-
-    fn put(&self, partition: &Partition, id: &str, text: &str, wait_for: Stage) -> Result<PutAck, EngineError> {
-        block_on(partition.put(&ctx(&self.clock), document(id, text, wait_for)))
-    }
-
-    /// The documents that each arm finds, in the order of their ids.
-    fn found(&self, partition: &Partition, word: &str) -> (Vec<String>, Vec<String>) {
-        let (ctx, snapshot) = (ctx(&self.clock), partition.snapshot(None));
-        let vector = block_on(self.model.embed(&ctx, Purpose::Query, &[word.to_owned()])).unwrap().remove(0);
-        let ids = |candidates: Vec<ibid_engine::Candidate>| {
-            let texts = candidates.iter().map(|one| snapshot.find(one.label).unwrap());
-            let mut ids: Vec<String> =
-                texts.filter(|found| found.text.contains(word)).map(|found| found.document.to_string()).collect();
-            ids.sort();
-            ids.dedup();
-            ids
-        };
-        (ids(snapshot.by_words(&ctx, word, 50).unwrap()), ids(snapshot.by_meaning(&ctx, &vector, 50).unwrap()))
-    }
-
-    #[track_caller]
-    fn check(&self, partition: &Partition, word: &str, expected: &[&str]) {
-        let (words, meaning) = self.found(partition, word);
-        assert_eq!(words, expected, "by words");
-        assert_eq!(meaning, expected, "by meaning");
-    }
-}
-
-fn settings(model: &ModelId) -> CollectionSettings {
-    CollectionSettings {
-        embedder: model.clone(),
-        language: Language::English,
-        stemming: true,
-        stop_words: false,
-        chunk_tokens: 32,
-        metadata_schema: std::collections::BTreeMap::new(),
-        trust: Trust::Trusted,
-    }
-}
-
-fn document(id: &str, text: &str, wait_for: Stage) -> Put {
-    Put {
-        id: DocumentId::new(id).unwrap(),
-        media_type: MediaType::Markdown,
-        title: String::new(),
-        source_uri: String::new(),
-        metadata: ibid_core::Metadata::new(),
-        readers: Readers::default(),
-        text: text.to_owned(),
-        chunks: Vec::new(),
-        idempotency_key: None,
-        wait_for,
-    }
-}
+use crate::house::{House, Mood, ctx, document};
 
 #[test]
 fn what_is_put_is_found_replaced_and_deleted() {
@@ -232,9 +42,9 @@ fn an_edit_embeds_what_changed_and_nothing_else() {
         format!("---\ntitle: Parts\n---\n\n{}{}{}", section(1, "one"), section(2, edited), section(3, "three"))
     };
     house.put(&docs, "a", &text("two"), Stage::Vector).unwrap();
-    let before = house.model.embedded.load(Ordering::Relaxed);
+    let before = house.models[0].embedded();
     let ack = house.put(&docs, "a", &text("changed"), Stage::Vector).unwrap();
-    let embedded = house.model.embedded.load(Ordering::Relaxed) - before;
+    let embedded = house.models[0].embedded() - before;
     assert_eq!(embedded, ack.chunks_new as usize);
     assert!(ack.chunks_reused >= 2 && ack.chunks_new >= 1, "{ack:?}");
     house.check(&docs, "changed", &["a"]);
@@ -245,10 +55,10 @@ fn a_replaced_document_is_served_until_the_new_one_is_complete() {
     let house = House::new();
     let docs = house.partition("acme");
     house.put(&docs, "a", "Apples are red.", Stage::Vector).unwrap();
-    house.model.failing.store(true, Ordering::Relaxed);
+    house.models[0].behave(Mood::Fails);
     let ack = house.put(&docs, "a", "Apples are blue.", Stage::Vector).unwrap();
     assert!(ack.warnings[0].contains("embedding failed"), "{ack:?}");
-    house.model.failing.store(false, Ordering::Relaxed);
+    house.models[0].behave(Mood::Works);
     house.check(&docs, "red", &["a"]);
 
     // The next start tries again.
@@ -352,11 +162,11 @@ fn a_right_that_is_withdrawn_is_gone_before_the_new_version_is_in_sight() {
     let desk = block_on(house.engine.partition(&ctx(&house.clock), &desk, &name)).unwrap();
     house.check(&desk, "red", &["a"]);
 
-    house.model.failing.store(true, Ordering::Relaxed);
+    house.models[0].behave(Mood::Fails);
     let readers = Readers::of(["board".to_owned()]);
     let hidden = Put { readers, ..document("a", "Apples are blue.", Stage::Durable) };
     block_on(all.put(&ctx(&house.clock), hidden)).unwrap();
-    house.model.failing.store(false, Ordering::Relaxed);
+    house.models[0].behave(Mood::Works);
     house.check(&desk, "red", &[]);
     assert!(desk.document(&DocumentId::new("a").unwrap(), None).is_err());
 }
@@ -373,4 +183,31 @@ fn a_repeated_idempotency_key_gives_the_first_reply() {
     assert!(!block_on(docs.put(&ctx(&house.clock), other)).unwrap().unchanged, "a key belongs to its document");
     house.check(&docs, "green", &["b"]);
     house.check(&docs, "red", &["a"]);
+}
+
+#[test]
+fn equal_chunks_are_embedded_once_where_their_readers_are_no_others() {
+    let house = House::new();
+    let docs = house.partition("acme");
+    let embedded = |put: Put| {
+        let before = house.models[0].embedded();
+        block_on(docs.put(&ctx(&house.clock), put)).unwrap();
+        house.models[0].embedded() - before
+    };
+    let open = |id: &str| document(id, "Apples are red.", Stage::Vector);
+    let desk = |id: &str| Put { readers: Readers::of(["desk".to_owned()]), ..open(id) };
+    assert_eq!(embedded(desk("a")), 1);
+    assert_eq!(embedded(open("b")), 1, "how long it takes would tell everybody what the desk has");
+    assert_eq!((embedded(open("c")), embedded(desk("d"))), (0, 0));
+    house.check(&docs, "red", &["a", "b", "c", "d"]);
+
+    let house = house.power_cut();
+    let docs = house.partition("acme");
+    house.put(&docs, "e", "Apples are red.", Stage::Vector).unwrap();
+    for id in ["a", "b", "c", "d", "e"] {
+        block_on(docs.delete(&ctx(&house.clock), &DocumentId::new(id).unwrap())).unwrap();
+    }
+    let before = house.models[0].embedded();
+    house.put(&docs, "f", "Apples are red.", Stage::Vector).unwrap();
+    assert_eq!(house.models[0].embedded() - before, 1, "a deleted document leaves no vector behind");
 }

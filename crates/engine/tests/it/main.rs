@@ -1,0 +1,11 @@
+//! The engine from outside, on the memory disk.
+//!
+//! | file           | what it asks                                                             |
+//! | -------------- | ------------------------------------------------------------------------ |
+//! | `documents.rs` | a document's life: acknowledged, found, replaced, deleted, kept           |
+//! | `migration.rs` | a collection's model changed while it is searched, cut off at every step  |
+//! | `house.rs`     | the engine, its disk and its models                                      |
+
+mod documents;
+mod house;
+mod migration;
