@@ -111,7 +111,7 @@ fn list(store: &ModelStore) -> anyhow::Result<()> {
                 let prefixes = prefix("questions", query_prefix) + &prefix("passages", passage_prefix);
                 (format!("embedder, {dimension} dimensions"), format!(", {pooling}{length}{prefixes}"))
             }
-            ModelKind::Reranker {} => ("reranker".to_owned(), String::new()),
+            ModelKind::Reranker { .. } => ("reranker".to_owned(), String::new()),
         };
         let precision = match entry.precision {
             Precision::F32 => "f32",

@@ -66,11 +66,12 @@ pub enum Purpose {
 pub trait Embed: Send + Sync + Debug {
     /// The model's name.
     fn model(&self) -> &ModelId;
-    /// The model's weights, as a hash: what cached vectors are keyed by.
+    /// The model's weights and how it reads a text, as a hash: what cached vectors are keyed by.
     fn revision(&self) -> &str;
     /// Length of its vectors.
     fn dimension(&self) -> usize;
-    /// One vector a text, in order, of length 1 in the Euclidean norm. A text that is too long is cut at the end.
+    /// One vector a text, in order, of length 1 in the Euclidean norm unless the model leaves that to who compares. A text
+    /// that is too long is cut at the end.
     fn embed<'a>(
         &'a self,
         ctx: &'a Ctx,
@@ -98,7 +99,7 @@ pub struct Passage {
 pub trait Rerank: Send + Sync + Debug {
     /// The model's name.
     fn model(&self) -> &ModelId;
-    /// The model's weights, as a hash: what cached scores are keyed by.
+    /// The model's weights and how it reads a pair, as a hash: what cached scores are keyed by.
     fn revision(&self) -> &str;
     /// One raw score (logit) a passage, in order; higher is more relevant. A passage that is too long is cut at the end, the
     /// question is not cut before the passage is used up.
