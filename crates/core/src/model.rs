@@ -69,11 +69,12 @@ pub enum Purpose {
 pub trait Embed: Send + Sync + Debug {
     /// The model's name.
     fn model(&self) -> &ModelId;
-    /// The model's weights, as a hash: what cached vectors are keyed by.
+    /// The model's weights and how it reads a text, as a hash: what cached vectors are keyed by.
     fn revision(&self) -> &str;
     /// Length of its vectors.
     fn dimension(&self) -> usize;
-    /// One vector a text, in order, of length 1 in the Euclidean norm. A text that is too long is cut at the end.
+    /// One vector a text, in order, of length 1 in the Euclidean norm unless the model leaves that to who compares. A text
+    /// that is too long is cut at the end.
     fn embed<'a>(
         &'a self,
         ctx: &'a Ctx,
@@ -124,7 +125,7 @@ impl Calibration {
 pub trait Rerank: Send + Sync + Debug {
     /// The model's name.
     fn model(&self) -> &ModelId;
-    /// The model's weights, as a hash: what cached scores are keyed by.
+    /// The model's weights and how it reads a pair, as a hash: what cached scores are keyed by.
     fn revision(&self) -> &str;
     /// What its logits are worth.
     fn calibration(&self) -> Calibration;

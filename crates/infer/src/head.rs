@@ -1,12 +1,12 @@
 //! From a pair's hidden states to its logit: the heads that classifiers of one label carry.
 
+use candle_core::cpu::erf::erf_f64;
 use candle_transformers::models::modernbert::ClassifierPooling;
 
 use crate::InferError;
 use crate::config::{Architecture, ModelConfig};
 use crate::encoder::Needs;
-use crate::isa::isa;
-use crate::kernels::{dot, gelu_all, layer_norm_rows};
+use crate::kernels::dot;
 use crate::weights::Weights;
 
 /// A head of one label.
@@ -23,7 +23,7 @@ enum Between {
     /// tanh, over the first token: BERT's pooler and classifier, RoBERTa's classifier.
     Tanh,
     /// GELU and layer norm (ModernBERT).
-    Gelu { gain: Vec<f32>, epsilon: f32, pooling: ClassifierPooling },
+    Gelu { gain: Vec<f32>, epsilon: f64, pooling: ClassifierPooling },
 }
 
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl ScoreHead {
                 let weight = weights.head("head.dense.weight", &[hidden, hidden])?;
                 let between = Between::Gelu {
                     gain: weights.head("head.norm.weight", &[hidden])?,
-                    epsilon: modern.shape.layer_norm_eps as f32,
+                    epsilon: modern.shape.layer_norm_eps,
                     pooling: modern.classifier_pooling,
                 };
                 let dense = Linear { weight, bias: vec![0.0; hidden] };
@@ -84,13 +84,11 @@ impl ScoreHead {
         let inner = match &self.between {
             Between::Tanh => self.dense.apply(first).into_iter().map(f32::tanh).collect(),
             Between::Gelu { gain, epsilon, pooling } => {
-                let mut inner = match pooling {
+                let inner = match pooling {
                     ClassifierPooling::CLS => self.dense.apply(first),
                     ClassifierPooling::MEAN => self.dense.apply(&mean(states, hidden)),
                 };
-                gelu_all(isa(), &mut inner);
-                layer_norm_rows(isa(), &mut inner, gain, &vec![0.0; hidden], *epsilon);
-                inner
+                gelu_and_norm(&inner, gain, *epsilon)
             }
         };
         dot(&inner, &self.out.weight) + self.out.bias[0]
@@ -102,6 +100,16 @@ impl Linear {
         let rows = self.weight.chunks_exact(x.len()).zip(&self.bias);
         rows.map(|(row, bias)| dot(row, x) + bias).collect()
     }
+}
+
+/// One row a pair, so it need not be fast.
+fn gelu_and_norm(row: &[f32], gain: &[f32], epsilon: f64) -> Vec<f32> {
+    let gelu = |x: &f32| f64::from(*x) * 0.5 * (1.0 + erf_f64(f64::from(*x) * std::f64::consts::FRAC_1_SQRT_2));
+    let row: Vec<f64> = row.iter().map(gelu).collect();
+    let mean = row.iter().sum::<f64>() / row.len() as f64;
+    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / row.len() as f64;
+    let scale = 1.0 / (variance + epsilon).sqrt();
+    row.iter().zip(gain).map(|(x, gain)| ((x - mean) * scale) as f32 * gain).collect()
 }
 
 fn mean(states: &[f32], hidden: usize) -> Vec<f32> {

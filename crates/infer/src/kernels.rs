@@ -13,6 +13,6 @@ mod tile;
 
 pub(crate) use rows::{
     Columns, QUANTIZED_ROWS, QUANTIZED_STEP, Quantized, Then, dot, exp, exp_rows, finish_bytes, finish_floats,
-    fma_chains, gelu_all, layer_norm_rows, scale_row, softmax,
+    fma_chains, layer_norm_rows, scale_row, softmax,
 };
 pub(crate) use tile::{PANEL, QUAD, ROWS, Rows, RowsMut, multiply_bytes, multiply_floats, parts};

@@ -184,7 +184,7 @@ impl ModelEntry {
                 };
                 serde_json::json!([dimension, pooling, normalize, query_prefix, passage_prefix])
             }
-            ModelKind::Reranker { calibration: _ } => serde_json::Value::Null,
+            ModelKind::Reranker { .. } => serde_json::Value::Null,
         };
         let read = serde_json::json!([self.max_tokens, kind, sha256_hex(tokenizer), sha256_hex(config)]);
         sha256_hex(read.to_string().as_bytes())

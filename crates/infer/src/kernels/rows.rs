@@ -264,15 +264,6 @@ vectorized! {
 }
 
 vectorized! {
-    /// Each float's GELU, in place.
-    fn gelu_all(values: &mut [f32]) {
-        for value in values {
-            *value = gelu::<FUSED>(*value);
-        }
-    }
-}
-
-vectorized! {
     /// `out = factor * row`
     fn scale_row(row: &[f32], factor: f32, out: &mut [f32]) {
         for (out, value) in out.iter_mut().zip(row) {
