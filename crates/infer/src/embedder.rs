@@ -73,6 +73,14 @@ impl Embedder {
         Ok(Embedder { id, revision: files.revision, model: Arc::new(model), pool, batch_tokens_max })
     }
 
+    /// Multiplications and additions in the forward passes over texts of these lengths in tokens: with [`fma_peak`] and the
+    /// time they took, the share of what the processor can do.
+    ///
+    /// [`fma_peak`]: crate::fma_peak
+    pub fn operations(&self, lengths: &[usize]) -> usize {
+        self.model.encoder.operations(lengths)
+    }
+
     async fn vectors(&self, ctx: &Ctx, purpose: Purpose, texts: &[String]) -> Result<Vec<Vec<f32>>, ModelError> {
         let refused = |error| model_error(&self.id, error);
         let mut tokens = Vec::with_capacity(texts.len());

@@ -5,8 +5,10 @@
 //! | `config.rs`        | a model's shape, from its `config.json`                                               |
 //! | `weights.rs`       | tensors of a safetensors file by name and shape, whatever they are stored as          |
 //! | `tokenizer.rs`     | text to wordpieces, in bounded memory, with exact byte offsets                        |
-//! | `product.rs`       | matrix products, the only door to `gemm`                                              |
-//! | `kernels.rs`       | the loops between the products: GELU, softmax, layer norm                             |
+//! | `isa.rs`           | what the processor can do, and which of it is used                                    |
+//! | `kernels/`         | the loops that the time goes to, for several processors                               |
+//! | `product.rs`       | linear layers: weights packed once; products in f32 or int8, and what follows them    |
+//! | `attention.rs`     | attention within one text                                                             |
 //! | `encoder.rs`       | the BERT forward pass over texts of different lengths, without padding                |
 //! | `batch.rs`         | forward passes on the compute pool, in batches bounded by tokens                      |
 //! | `embedder.rs`      | [`Embedder`]: texts to vectors                                                        |
