@@ -13,12 +13,12 @@ use crate::InferError;
 use crate::attention::{AttentionBuffers, Heads, sized};
 use crate::config::BertConfig;
 use crate::isa::{Isa, isa};
-use crate::kernels::{Then, layer_norm_rows};
+use crate::kernels::{PANEL, Then, layer_norm_rows};
 use crate::product::{Linear, Numbers, Spread, Stored};
 use crate::weights::{Table, Weights};
 
 /// Tokens that one thread takes through all layers at a time: enough to use each weight often, few enough for its cache.
-const GROUP_TOKENS_MAX: usize = 512;
+const GROUP_TOKENS_MAX: usize = 192;
 
 /// One text as the encoder reads it, special tokens included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +76,7 @@ struct Norm {
 struct Buffers {
     /// `[tokens, hidden]`: the stream that every layer adds to.
     stream: Vec<f32>,
-    /// `[tokens, 3 * hidden]`
+    /// `[3 * heads, tokens, head size]`, the heads' sizes padded: queries, keys, values.
     query_key_value: Vec<f32>,
     /// `[tokens, hidden]`
     context: Vec<f32>,
@@ -142,14 +142,6 @@ impl Encoder {
         }
     }
 
-    /// Multiplications and additions of floats in a pass over texts of these lengths in tokens, all states needed.
-    pub(crate) fn operations(&self, lengths: &[usize]) -> usize {
-        let a_token: usize = self.layers.iter().map(Layer::operations).sum();
-        // Scores and context: `hidden` products and sums each for a token and a token it looks at.
-        let a_pair = 4 * self.hidden * self.layers.len();
-        lengths.iter().map(|length| length * (a_token + length * a_pair)).sum()
-    }
-
     fn with_buffers<T>(&self, work: impl FnOnce(&mut Buffers) -> T) -> T {
         let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffers = spare().pop().unwrap_or_default();
@@ -180,7 +172,7 @@ impl Encoder {
         }
         self.norm.apply(isa, stream);
         for (number, layer) in self.layers.iter().enumerate() {
-            let query_key_value = sized(&mut buffers.query_key_value, tokens * 3 * hidden);
+            let query_key_value = sized(&mut buffers.query_key_value, tokens * layer.query_key_value.outputs());
             layer.query_key_value.apply(isa, stream, Then::Store, query_key_value, spread);
             let of_texts = rows.clone();
             if needs == Needs::First && number + 1 == self.layers.len() {
@@ -192,11 +184,7 @@ impl Encoder {
             }
             let context = sized(&mut buffers.context, stream.len());
             for (text, rows) in of_texts.iter().zip(&rows) {
-                let heads = Heads {
-                    rows: &query_key_value[text.start * 3 * hidden..text.end * 3 * hidden],
-                    hidden,
-                    head_size: self.head_size,
-                };
+                let heads = Heads { blocks: query_key_value, tokens, text: text.clone(), size: self.head_size };
                 let context = &mut context[rows.start * hidden..rows.end * hidden];
                 heads.attend(isa, spread, context, &mut buffers.attention);
             }
@@ -246,24 +234,21 @@ impl Layer {
     fn load(weights: &Weights<'_>, config: &BertConfig, numbers: Numbers, name: &str) -> Result<Layer, InferError> {
         let (hidden, intermediate) = (config.hidden_size, config.intermediate_size);
         let stored = |part: &str, inputs, outputs| Stored::read(weights, &format!("{name}.{part}"), inputs, outputs);
-        let linear = |part: &str, inputs, outputs| Linear::pack(numbers, inputs, vec![stored(part, inputs, outputs)?]);
+        let linear = |part: &str, inputs, outputs| Linear::pack(numbers, inputs, stored(part, inputs, outputs)?);
         let norm = |part: &str| Norm::load(weights, &format!("{name}.{part}"), config);
+        let size = config.head_size();
+        let heads = |part: &str| Ok::<_, InferError>(stored(part, hidden, hidden)?.padded(hidden, size));
         // Scores are divided by the square root of the head's size: here, once, instead.
-        let query = stored("attention.self.query", hidden, hidden)?.scaled(1.0 / (config.head_size() as f32).sqrt());
-        let (key, value) =
-            (stored("attention.self.key", hidden, hidden)?, stored("attention.self.value", hidden, hidden)?);
+        let query = heads("attention.self.query")?.scaled(1.0 / (size as f32).sqrt());
+        let layers = vec![query, heads("attention.self.key")?, heads("attention.self.value")?];
         Ok(Layer {
-            query_key_value: Linear::pack(numbers, hidden, vec![query, key, value])?,
+            query_key_value: Linear::pack_blocks(numbers, hidden, size.next_multiple_of(PANEL), layers)?,
             attention_out: linear("attention.output.dense", hidden, hidden)?,
             attention_norm: norm("attention.output.LayerNorm")?,
             up: linear("intermediate.dense", hidden, intermediate)?,
             down: linear("output.dense", intermediate, hidden)?,
             out_norm: norm("output.LayerNorm")?,
         })
-    }
-
-    fn operations(&self) -> usize {
-        [&self.query_key_value, &self.attention_out, &self.up, &self.down].map(Linear::operations).iter().sum()
     }
 }
 
@@ -280,7 +265,64 @@ impl Norm {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::{Architecture, ModelConfig};
+    use crate::isa::Floats;
+    use crate::kernels::dot;
+    use crate::manifest::{CONFIG, WEIGHTS, read};
+    use crate::tokenizer::Subwords;
+    use crate::{Candle, Device};
+
+    fn model() -> &'static Path {
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/all-MiniLM-L6-v2-int8"))
+    }
+
+    fn encoder(numbers: Numbers) -> Encoder {
+        let path = model().join(WEIGHTS);
+        let bytes = read(&path).unwrap();
+        let config = ModelConfig::read(&model().join(CONFIG)).unwrap();
+        let Architecture::Bert(bert) = &config.architecture else { panic!("a BERT") };
+        Encoder::load(&Weights::parse(&path, &bytes).unwrap(), bert, numbers).unwrap()
+    }
+
+    /// Tokens that mean nothing, of these lengths.
+    fn texts(lengths: &[u32]) -> Vec<Tokens> {
+        let text = |length: &u32| {
+            let ids = (0..*length).map(|n| 999 + (n + length) * 7919 % 20_000).collect();
+            Tokens { ids, second: *length as usize * 2 / 3 }
+        };
+        lengths.iter().map(text).collect()
+    }
+
+    fn encode(encoder: &Encoder, texts: &[Tokens]) -> Vec<Vec<f32>> {
+        encoder.encode(texts, Needs::All, Spread::Pool, &|| (), <[f32]>::to_vec)
+    }
+
+    fn cosine(a: &[f32], b: &[f32]) -> f64 {
+        f64::from(dot(a, b)) / (f64::from(dot(a, a)) * f64::from(dot(b, b))).sqrt()
+    }
+
+    /// The sum of the tokens' states.
+    fn pooled(states: &[f32]) -> Vec<f32> {
+        let mut sum = vec![0.0; 384];
+        for row in states.chunks(384) {
+            sum.iter_mut().zip(row).for_each(|(sum, state)| *sum += state);
+        }
+        sum
+    }
+
+    /// The paragraphs of the handbook that comes with the repository.
+    fn paragraphs() -> Vec<Tokens> {
+        let config = ModelConfig::read(&model().join(CONFIG)).unwrap();
+        let tokenizer = Subwords::read(&model().join(crate::manifest::TOKENIZER), &config).unwrap();
+        let file =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/handbook/linden/front-desk/reception-manual.md");
+        let text = std::fs::read_to_string(file).unwrap();
+        let tokens = |paragraph: &str| tokenizer.layout.one(&tokenizer.ids(paragraph, 254));
+        text.split("\n\n").filter(|paragraph| paragraph.len() > 60).take(48).map(tokens).collect()
+    }
 
     #[test]
     fn runs_hold_what_fits_and_never_nothing() {
@@ -292,5 +334,70 @@ mod tests {
         check(&[5, 5, 1], &[0..2, 2..3]);
         check(&[3, 30, 3], &[0..1, 1..2, 2..3]);
         check(&[4, 4, 4, 4, 4], &[0..2, 2..4, 4..5]);
+    }
+
+    #[test]
+    fn floats_are_those_of_candle_and_int8_is_near() {
+        let texts = paragraphs();
+        let theirs = Candle::open(model(), Device::Cpu).unwrap().encode(&texts).unwrap();
+        let cosines = |numbers| -> Vec<f64> {
+            let ours = encode(&encoder(numbers), &texts);
+            ours.iter().zip(&theirs).map(|(ours, theirs)| cosine(&pooled(ours), &pooled(theirs))).collect()
+        };
+        let least = |cosines: &[f64]| cosines.iter().copied().fold(1.0, f64::min);
+        assert!(least(&cosines(Numbers::F32)) >= 0.99999);
+        let int8 = cosines(Numbers::Int8);
+        let mean = int8.iter().sum::<f64>() / int8.len() as f64;
+        println!("int8 over {} texts: cosine {mean:.4} in the mean, {:.4} at least", texts.len(), least(&int8));
+        assert!(mean >= 0.99 && texts.len() >= 20);
+    }
+
+    #[test]
+    fn a_text_feels_neither_its_neighbours_nor_what_its_head_reads() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let texts = texts(&[5, 130, 1, 64, 33, 12, 300, 2, 97]);
+        for numbers in [Numbers::F32, Numbers::Int8] {
+            let encoder = encoder(numbers);
+            let together = pool.install(|| encode(&encoder, &texts));
+            let firsts = pool.install(|| encoder.encode(&texts, Needs::First, Spread::Pool, &|| (), <[f32]>::to_vec));
+            for (number, text) in texts.iter().enumerate() {
+                let alone = pool.install(|| encode(&encoder, std::slice::from_ref(text)));
+                assert!(alone[0] == together[number], "{numbers:?}, {} tokens", text.ids.len());
+                assert_eq!(alone[0].len(), text.ids.len() * encoder.hidden);
+                assert!(firsts[number] == together[number][..encoder.hidden], "{numbers:?}, {} tokens", text.ids.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_processor_gives_the_same_bits_where_products_are_fused() {
+        let texts = texts(&[17, 3]);
+        for numbers in [Numbers::F32, Numbers::Int8] {
+            let mut encoder = encoder(numbers);
+            let best = encode(&encoder, &texts);
+            for isa in Isa::all() {
+                encoder.isa = isa;
+                let states = encode(&encoder, &texts);
+                if isa.floats() == Floats::Plain {
+                    assert!(states.iter().zip(&best).all(|(a, b)| cosine(a, b) > 0.999), "{numbers:?} on {isa}");
+                } else {
+                    assert!(states == best, "{numbers:?} on {isa}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_more_urgent_encodes_between_the_layers() {
+        let encoder = encoder(Numbers::Int8);
+        let (urgent, texts) = (texts(&[9]), texts(&[40, 20]));
+        let (expected, calls) = (encode(&encoder, &urgent), std::sync::atomic::AtomicUsize::new(0));
+        let between = || {
+            calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            assert!(encode(&encoder, &urgent) == expected);
+        };
+        let states = encoder.encode(&texts, Needs::All, Spread::Pool, &between, <[f32]>::to_vec);
+        assert!(states == encode(&encoder, &texts));
+        assert!(calls.into_inner() >= encoder.layers.len() - 1);
     }
 }

@@ -13,6 +13,19 @@ mod tile;
 
 pub(crate) use rows::{
     Columns, QUANTIZED_ROWS, QUANTIZED_STEP, Quantized, Then, dot, exp, exp_rows, finish_bytes, finish_floats,
-    fma_chains, layer_norm_rows, scale_row, softmax,
+    layer_norm_rows, scale_row, softmax,
 };
-pub(crate) use tile::{PANEL, QUAD, ROWS, Rows, RowsMut, multiply_bytes, multiply_floats, parts};
+pub(crate) use tile::{PANEL, Panel, QUAD, ROWS, Rows, RowsMut, fma_chains, multiply_bytes, multiply_floats, parts};
+
+#[cfg(test)]
+pub(crate) mod testing {
+    /// Floats from -1 to 1 that follow from `seed`.
+    pub(crate) fn floats(len: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+}

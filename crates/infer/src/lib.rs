@@ -6,8 +6,10 @@
 //! | `weights.rs`       | tensors of a safetensors file by name and shape, whatever they are stored as          |
 //! | `tokenizer.rs`     | text to tokens, in bounded memory, with exact byte offsets; what stands around a text |
 //! | `wordpiece.rs`     | BERT's tokenizer in one pass                                                          |
-//! | `product.rs`       | matrix products, the only door to `gemm`                                              |
-//! | `kernels.rs`       | the loops between the products: GELU, softmax, layer norm                             |
+//! | `isa.rs`           | what the processor can do, and which of it is used                                    |
+//! | `kernels/`         | the loops that the time goes to, for several processors                               |
+//! | `product.rs`       | linear layers: weights packed once; products in f32 or int8, and what follows them    |
+//! | `attention.rs`     | attention within one text                                                             |
 //! | `encoder.rs`       | the BERT forward pass over texts of different lengths, without padding                |
 //! | `scheduler.rs`     | one scheduler a model: who waits, which texts share a forward pass                    |
 //! | `device.rs`        | [`Device`]: what a model computes on                                                  |

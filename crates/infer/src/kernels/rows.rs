@@ -6,9 +6,6 @@
 use super::tile::{PANEL, RowsMut, Sums};
 use crate::isa::{Floats, Isa};
 
-/// Partial sums kept side by side, whatever the processor's width.
-const LANES: usize = 64;
-
 /// Floats that are worked on together.
 const VECTOR: usize = 16;
 
@@ -121,13 +118,8 @@ vectorized! {
             let inverse = 1.0 / scale;
             let zero = round(-low * inverse);
             let codes = &mut out.codes[row * out.stride..][..width];
-            let (values, values_rest) = values.as_chunks::<VECTOR>();
-            let (codes, codes_rest) = codes.as_chunks_mut::<VECTOR>();
-            for (values, codes) in values.iter().zip(codes) {
-                *codes = values.map(|value| code(value, inverse, zero));
-            }
-            for (value, out) in values_rest.iter().zip(codes_rest) {
-                *out = code(*value, inverse, zero);
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = quantized(*value, inverse, zero);
             }
             out.scales[row] = scale;
             out.zeros[row] = zero as i32;
@@ -145,9 +137,9 @@ fn round(value: f32) -> f32 {
 
 /// Product and sum are rounded each, on every processor.
 #[inline(always)]
-fn code(value: f32, inverse: f32, zero: f32) -> u8 {
+fn quantized(value: f32, inverse: f32, zero: f32) -> u8 {
     let shifted = smaller(larger(value * inverse + zero, 0.0), 255.0) + ROUND;
-    shifted.to_bits().to_le_bytes()[0]
+    (shifted.to_bits() & 0xff) as u8
 }
 
 /// The columns of a panel that a product of bytes needs to become floats; 32 of each.
@@ -165,14 +157,14 @@ vectorized! {
     /// Writes, for each row of `left`, `left.scale * column.scale * (sum - left.zero * column.sum) + bias` to the first `columns`
     /// columns of `out`, as `then` says.
     fn finish_bytes(sums: &Sums, left: &Quantized, panel: Columns<'_>, columns: usize, then: Then, out: RowsMut<'_, f32>) {
-        let (scales, column_sums) = (halves(panel.scales), halves(panel.sums));
         for (row, sums) in sums.as_chunks::<PANEL>().0.iter().enumerate().take(left.rows) {
             let (scale, zero) = (left.scales[row], left.zeros[row]);
-            let value = |half: usize, lane: usize| {
-                let exact = halves(sums)[half][lane] - zero * column_sums[half][lane];
-                exact as f32 * (scale * scales[half][lane])
-            };
-            settle::<FUSED>(value, panel.bias, columns, then, &mut out.data[row * out.stride..]);
+            let mut values = [0.0; PANEL];
+            for column in 0..PANEL {
+                let exact = sums[column] - zero * panel.sums[column];
+                values[column] = exact as f32 * (scale * panel.scales[column]) + panel.bias[column];
+            }
+            settle::<FUSED>(&values, then, &mut out.data[row * out.stride..][..columns]);
         }
     }
 }
@@ -181,51 +173,40 @@ vectorized! {
     /// Writes each row of 32 `sums`, `bias` added, to the first `columns` columns of `out`, as `then` says.
     fn finish_floats(sums: &[f32], bias: &[f32; PANEL], columns: usize, then: Then, out: RowsMut<'_, f32>) {
         for (row, sums) in sums.as_chunks::<PANEL>().0.iter().enumerate() {
-            let value = |half: usize, lane: usize| halves(sums)[half][lane];
-            settle::<FUSED>(value, bias, columns, then, &mut out.data[row * out.stride..]);
+            let mut values = [0.0; PANEL];
+            for column in 0..PANEL {
+                values[column] = sums[column] + bias[column];
+            }
+            settle::<FUSED>(&values, then, &mut out.data[row * out.stride..][..columns]);
         }
     }
 }
 
+/// Writes the first columns of one row of a panel to `out`.
 #[inline(always)]
-fn halves<T>(panel: &[T; PANEL]) -> &[[T; VECTOR]; 2] {
-    panel.as_chunks().0.as_array().expect("a panel is two vectors")
+fn settle<const FUSED: bool>(values: &[f32; PANEL], then: Then, out: &mut [f32]) {
+    if let Some(out) = out.as_mut_array::<PANEL>() {
+        return settle_panel::<FUSED>(values, then, out);
+    }
+    let mut padded = [0.0; PANEL];
+    padded[..out.len()].copy_from_slice(out);
+    settle_panel::<FUSED>(values, then, &mut padded);
+    out.copy_from_slice(&padded[..out.len()]);
 }
 
-/// Adds the bias to one row of a panel and writes its first `columns` to `out`.
 #[inline(always)]
-fn settle<const FUSED: bool>(
-    value: impl Fn(usize, usize) -> f32,
-    bias: &[f32; PANEL],
-    columns: usize,
-    then: Then,
-    out: &mut [f32],
-) {
-    for half in 0..columns.div_ceil(VECTOR) {
-        let mut sums = [0.0; VECTOR];
-        for lane in 0..VECTOR {
-            sums[lane] = value(half, lane) + halves(bias)[half][lane];
-        }
-        let out = &mut out[half * VECTOR..columns.min((half + 1) * VECTOR)];
-        match then {
-            Then::Store => {}
-            Then::Gelu => {
-                for sum in &mut sums {
-                    *sum = gelu::<FUSED>(*sum);
-                }
+fn settle_panel<const FUSED: bool>(values: &[f32; PANEL], then: Then, out: &mut [f32; PANEL]) {
+    match then {
+        Then::Store => *out = *values,
+        Then::Gelu => {
+            for column in 0..PANEL {
+                out[column] = gelu::<FUSED>(values[column]);
             }
-            Then::Add => match out.first_chunk::<VECTOR>() {
-                Some(out) => {
-                    for lane in 0..VECTOR {
-                        sums[lane] += out[lane];
-                    }
-                }
-                None => sums.iter_mut().zip(&*out).for_each(|(sum, out)| *sum += out),
-            },
         }
-        match out.first_chunk_mut::<VECTOR>() {
-            Some(out) => *out = sums,
-            None => out.copy_from_slice(&sums[..out.len()]),
+        Then::Add => {
+            for column in 0..PANEL {
+                out[column] += values[column];
+            }
         }
     }
 }
@@ -290,24 +271,6 @@ vectorized! {
     }
 }
 
-vectorized! {
-    /// Chains of `a * b + c` that wait for nothing but themselves, `rounds` long; returns how many operations that was.
-    fn fma_chains(rounds: usize) -> usize {
-        const CHAINS: usize = 12;
-        let mut sums = std::hint::black_box([[1.0_f32; VECTOR]; CHAINS]);
-        let (factor, term) = (std::hint::black_box(0.5_f32), std::hint::black_box(1.0_f32));
-        for _ in 0..rounds {
-            for chain in &mut sums {
-                for sum in chain {
-                    *sum = multiply_add::<FUSED>(*sum, factor, term);
-                }
-            }
-        }
-        std::hint::black_box(sums);
-        2 * rounds * CHAINS * VECTOR
-    }
-}
-
 /// `sum x_i * y_i`, in an order that depends on the length alone.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<VECTOR>(), b.as_chunks::<VECTOR>());
@@ -320,33 +283,36 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// Takes the values up into 64 lanes by `take`, and the lanes into one by `join`.
+/// Takes the values up into lanes by `take`, and the lanes into one by `join`, in an order that depends on the length alone.
 #[inline(always)]
 fn fold(row: &[f32], start: f32, take: impl Fn(f32, f32) -> f32, join: impl Fn(f32, f32) -> f32) -> f32 {
-    let (blocks, rest) = row.as_chunks::<LANES>();
-    let mut lanes = [start; LANES];
+    // Four vectors, so that none waits for the last one's result.
+    let (blocks, rest) = row.as_chunks::<{ 4 * VECTOR }>();
+    let mut lanes = [start; 4 * VECTOR];
     for block in blocks {
-        for lane in 0..LANES {
+        for lane in 0..4 * VECTOR {
             lanes[lane] = take(lanes[lane], block[lane]);
         }
     }
+    let mut sums = [start; VECTOR];
+    for lane in 0..VECTOR {
+        let (even, odd) = (join(lanes[lane], lanes[lane + 32]), join(lanes[lane + 16], lanes[lane + 48]));
+        sums[lane] = join(even, odd);
+    }
     let (vectors, rest) = rest.as_chunks::<VECTOR>();
-    for (number, vector) in vectors.iter().enumerate() {
+    for vector in vectors {
         for lane in 0..VECTOR {
-            lanes[number * VECTOR + lane] = take(lanes[number * VECTOR + lane], vector[lane]);
+            sums[lane] = take(sums[lane], vector[lane]);
         }
     }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane = take(*lane, *value);
-    }
-    let mut left = LANES;
+    let mut left = VECTOR;
     while left > 1 {
         left /= 2;
         for lane in 0..left {
-            lanes[lane] = join(lanes[lane], lanes[lane + left]);
+            sums[lane] = join(sums[lane], sums[lane + left]);
         }
     }
-    lanes[0]
+    rest.iter().fold(sums[0], |sum, value| take(sum, *value))
 }
 
 #[inline(always)]
@@ -376,12 +342,12 @@ fn gelu<const FUSED: bool>(x: f32) -> f32 {
 #[inline(always)]
 fn erf<const FUSED: bool>(x: f32) -> f32 {
     const ABOVE: [f32; 7] = [
-        -2.726_142_2e-10,
+        -2.726_142_3e-10,
         2.770_681_4e-8,
         -2.101_024e-6,
         -5.692_506_4e-5,
         -7.349_906_3e-4,
-        -2.954_599_8e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ];
     const BELOW: [f32; 5] = [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_2e-3, -1.426_473_9e-2];
@@ -410,4 +376,166 @@ pub(crate) fn exp<const FUSED: bool>(x: f32) -> f32 {
     let p = multiply_add::<FUSED>(p, r, 0.5);
     let power = f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
     multiply_add::<FUSED>(multiply_add::<FUSED>(p, r * r, r), power, power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::floats;
+
+    /// `erf` in f64 by its power series (small x) or 1 (large x); enough to judge an f32.
+    fn erf_exact(x: f64) -> f64 {
+        if x.abs() > 5.0 {
+            return x.signum();
+        }
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    /// The same bits from every processor whose vector code fuses.
+    fn check_alike(run: impl Fn(Isa) -> Vec<f32>) {
+        let fused: Vec<Isa> = Isa::all().into_iter().filter(|isa| isa.floats() != Floats::Plain).collect();
+        let bits = |isa: &Isa| run(*isa).iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert!(
+            fused.windows(2).all(|pair| bits(&pair[0]) == bits(&pair[1])),
+            "vectors of all widths give the same bits"
+        );
+    }
+
+    #[test]
+    fn gelu_keeps_its_error_bound() {
+        let inputs: Vec<f32> =
+            (-12_000..12_000).map(|n| n as f32 / 1_000.0).chain([1e-40, -1e-40, 3e4, -3e4, 0.0]).collect();
+        let inputs = [inputs, vec![0.5; 27]].concat();
+        let run = |isa| {
+            let mut out = vec![f32::NAN; inputs.len()];
+            finish_floats(isa, &inputs, &[0.0; PANEL], PANEL, Then::Gelu, RowsMut { data: &mut out, stride: PANEL });
+            out
+        };
+        for isa in Isa::all() {
+            for (x, y) in inputs.iter().zip(run(isa)) {
+                let exact = f64::from(*x) * 0.5 * (1.0 + erf_exact(f64::from(*x) * std::f64::consts::FRAC_1_SQRT_2));
+                let bound = 4e-7 + 2e-7 * f64::from(x.abs());
+                assert!((f64::from(y) - exact).abs() <= bound, "{isa}: gelu({x}) = {y}, exactly {exact}");
+            }
+        }
+        check_alike(run);
+    }
+
+    #[test]
+    fn exp_keeps_its_error_bound() {
+        for n in -87_000..=88_000 {
+            let x = n as f32 / 1_000.0;
+            let exact = f64::from(x).exp();
+            for given in [exp::<true>(x), exp::<false>(x)] {
+                assert!((f64::from(given) / exact - 1.0).abs() <= 3e-7, "exp({x}) = {given}, exactly {exact}");
+            }
+        }
+        assert!(exp::<true>(-1e9) < 1e-37 && exp::<false>(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn softmax_and_layer_norm_agree_with_f64_at_all_widths() {
+        for width in [1_usize, 2, 15, 16, 17, 31, 48, 63, 64, 65, 100, 384] {
+            let (rows, stride) = (3, width.next_multiple_of(VECTOR) + 16);
+            let values: Vec<f32> = floats(rows * stride, 5).iter().map(|value| value * 9.0).collect();
+            let (gain, shift) = (vec![1.5; width], vec![0.25; width]);
+            let softmax = |isa| {
+                let (mut soft, mut totals) = (values.clone(), vec![0.0; rows]);
+                exp_rows(isa, &mut soft, width, stride, &mut totals);
+                for (row, total) in soft.chunks_mut(stride).zip(&totals) {
+                    let read = row[..width].to_vec();
+                    scale_row(isa, &read, 1.0 / total, &mut row[..width]);
+                }
+                soft
+            };
+            let norm = |isa| {
+                let mut norm = values[..rows * width].to_vec();
+                layer_norm_rows(isa, &mut norm, &gain, &shift, 1e-12);
+                norm
+            };
+            for isa in Isa::all() {
+                let (soft, norm) = (softmax(isa), norm(isa));
+                for row in 0..rows {
+                    let exact =
+                        |start: usize| values[start..start + width].iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
+                    let inputs = exact(row * stride);
+                    let total: f64 = inputs.iter().map(|x| x.exp()).sum();
+                    for (n, x) in inputs.iter().enumerate() {
+                        assert!((f64::from(soft[row * stride + n]) - x.exp() / total).abs() < 1e-6, "{isa}");
+                    }
+                    let inputs = exact(row * width);
+                    let mean = inputs.iter().sum::<f64>() / width as f64;
+                    let variance = inputs.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+                    for (n, x) in inputs.iter().enumerate() {
+                        let exact = (x - mean) / (variance + 1e-12).sqrt() * 1.5 + 0.25;
+                        assert!(width == 1 || (f64::from(norm[row * width + n]) - exact).abs() < 1e-5, "{isa}");
+                    }
+                }
+            }
+            check_alike(softmax);
+            check_alike(norm);
+        }
+    }
+
+    #[test]
+    fn a_code_is_the_nearest_whatever_the_processor() {
+        for width in [1, 7, 16, 17, 64, 65, 100, 384] {
+            let mut values = floats(QUANTIZED_ROWS * width, 3);
+            values[..width].fill(0.0);
+            values.iter_mut().skip(width).take(width).for_each(|value| *value = value.abs() * 1e-40);
+            values.iter_mut().skip(2 * width).take(width).for_each(|value| *value = 1.0 + value.abs() * 1e6);
+            let quantized = |isa| {
+                let mut rows = Quantized::default();
+                rows.fill(isa, &values, width);
+                rows
+            };
+            let first = quantized(Isa::all()[0]);
+            for isa in Isa::all() {
+                let rows = quantized(isa);
+                assert_eq!(
+                    (rows.codes(), rows.scales, rows.zeros),
+                    (first.codes(), first.scales, first.zeros),
+                    "{isa}"
+                );
+                for (row, values) in values.chunks(width).enumerate() {
+                    let (scale, zero) = (rows.scales[row], rows.zeros[row]);
+                    for (code, value) in rows.codes()[row * rows.stride()..].iter().zip(values) {
+                        let read = scale * (i32::from(*code) - zero) as f32;
+                        // Half a step for the code, half a step for the zero.
+                        assert!((read - value).abs() <= scale * 1.001, "{isa}: {read} for {value}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_a_product_reaches_its_columns_alone() {
+        let sums: Vec<f32> = floats(3 * PANEL, 1);
+        let bias: [f32; PANEL] = std::array::from_fn(|column| column as f32);
+        for isa in Isa::all() {
+            for columns in [1, 15, 16, 17, 31, 32] {
+                for then in [Then::Store, Then::Gelu, Then::Add] {
+                    let before = floats(3 * 40, 2);
+                    let mut out = before.clone();
+                    finish_floats(isa, &sums, &bias, columns, then, RowsMut { data: &mut out, stride: 40 });
+                    for (place, value) in out.iter().enumerate() {
+                        let (row, column) = (place / 40, place % 40);
+                        let expected = match then {
+                            _ if column >= columns => before[place],
+                            Then::Store => sums[row * PANEL + column] + bias[column],
+                            Then::Gelu => gelu::<true>(sums[row * PANEL + column] + bias[column]),
+                            Then::Add => before[place] + (sums[row * PANEL + column] + bias[column]),
+                        };
+                        assert!((value - expected).abs() <= 1e-6 * expected.abs(), "{isa}: {value} for {expected}");
+                    }
+                }
+            }
+        }
+    }
 }

@@ -39,9 +39,56 @@ pub(crate) struct RowsMut<'a, T> {
     pub(crate) stride: usize,
 }
 
+/// Packed columns of floats: a row for each step, from which as many are taken as are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel<'a> {
+    /// The steps.
+    pub(crate) steps: Rows<'a, f32>,
+    /// How many steps there are.
+    pub(crate) inner: usize,
+    /// How many columns are wanted.
+    pub(crate) columns: usize,
+    /// What will be read next: it is brought near meanwhile.
+    pub(crate) ahead: &'a [f32],
+}
+
 /// `out = left * right` for a number of rows and columns that the function's type parameters fix: left rows and their
-/// stride, the panel, how many steps, the out rows and their stride.
-type Tile<L, R, O> = unsafe fn(*const L, usize, *const R, usize, *mut O, usize);
+/// stride, the right side, the out rows and their stride.
+type Tile<L, R, O> = unsafe fn(*const L, usize, Steps<R>, *mut O, usize);
+
+/// What stands on a kernel's right side.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<R> {
+    panel: *const R,
+    stride: usize,
+    count: usize,
+    ahead: Ahead,
+}
+
+/// What a kernel asks the memory for while it computes, a piece each step.
+#[derive(Clone, Copy)]
+struct Ahead {
+    next: *const u8,
+    step_bytes: usize,
+}
+
+impl Ahead {
+    /// All of `values`, in `steps` steps.
+    fn of<T>(values: &[T], steps: usize) -> Ahead {
+        Ahead { next: values.as_ptr().cast(), step_bytes: size_of_val(values).div_ceil(steps.max(1)) }
+    }
+
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    fn take(&mut self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which reads nothing and may name any address.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(self.next.cast());
+        }
+        self.next = self.next.wrapping_add(self.step_bytes);
+    }
+}
 
 /// Kernels by their number of rows less one, and the columns that each takes.
 struct Tiles<L: 'static, R: 'static, O: 'static> {
@@ -59,24 +106,31 @@ macro_rules! tile {
         pub(super) unsafe fn $name<const ROWS: usize, const VECTORS: usize>(
             left: *const $left,
             stride: usize,
-            panel: *const $right,
-            steps: usize,
+            right: Steps<$right>,
             out: *mut $out,
             out_stride: usize,
         ) {
             let mut sums = [[$zero; VECTORS]; ROWS];
-            for step in 0..steps {
+            // A pointer for three rows: their strides are part of the instructions' addresses, which saves counting.
+            let mut rows: [*const $left; 4] = std::array::from_fn(|third| left.wrapping_add(3 * third * stride));
+            let Steps { mut panel, mut ahead, .. } = right;
+            for _ in 0..right.count {
                 let mut columns = [$zero_right; VECTORS];
                 for vector in 0..VECTORS {
-                    // SAFETY: the caller says that the panel has `steps` steps of 32 columns, and the rows as many.
-                    columns[vector] = unsafe { $load(panel.add((step * PANEL + vector * $lanes) * $step)) };
+                    // SAFETY: the caller says that there are as many steps of this many columns.
+                    columns[vector] = unsafe { $load(panel.add(vector * $lanes * $step)) };
                 }
                 for row in 0..ROWS {
-                    // SAFETY: as above.
-                    let value = unsafe { $broadcast(left.add(row * stride + step * $step)) };
+                    // SAFETY: the caller says that there are this many rows of as many steps.
+                    let value = unsafe { $broadcast(rows[row / 3].add(row % 3 * stride)) };
                     for vector in 0..VECTORS {
                         sums[row][vector] = $add(sums[row][vector], value, columns[vector]);
                     }
+                }
+                panel = panel.wrapping_add(right.stride);
+                ahead.take();
+                for row in &mut rows {
+                    *row = opaque(row.wrapping_add($step));
                 }
             }
             for row in 0..ROWS {
@@ -89,30 +143,54 @@ macro_rules! tile {
     };
 }
 
+/// The same pointer, of which the compiler no longer knows that it is three rows from the next: it would keep one pointer
+/// and count from it to each row in each step, in the ports that the products need.
+#[allow(unsafe_code, clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
+#[inline(always)]
+fn opaque<T>(mut pointer: *const T) -> *const T {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: no instruction at all.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags));
+    }
+    pointer
+}
+
+/// A loop of products in registers alone.
+macro_rules! chains {
+    ($(#[$attribute:meta])* fn $name:ident, $lanes:expr, $value:expr, $add:expr) => {
+        $(#[$attribute])*
+        pub(super) fn $name(rounds: usize) -> usize {
+            const CHAINS: usize = 12;
+            let value = std::hint::black_box($value);
+            let mut sums = [value; CHAINS];
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = $add(*sum, value, value);
+                }
+            }
+            std::hint::black_box(sums);
+            2 * rounds * CHAINS * $lanes
+        }
+    };
+}
+
 macro_rules! tiles {
     ($kernel:ident, $vectors:literal vectors of $lanes:literal, rows $($rows:literal)*) => {
         Tiles { by_rows: &[$($kernel::<$rows, $vectors>),*], columns: $vectors * $lanes }
     };
 }
 
-/// `out = left * right`: `rows` rows of `left` times the first `columns` columns of a panel. Columns are written by 16s: those
-/// beyond `columns` get what the panel has there.
+/// `out = left * panel`, for `rows` rows of `left`. Columns are written by 16s: those beyond the ones wanted get what the panel
+/// has there.
 ///
 /// # Panics
-/// If a slice is too short for that, or a panel has no such columns.
+/// If a slice is too short for that.
 #[allow(unsafe_code)]
-pub(crate) fn multiply_floats(
-    isa: Isa,
-    rows: usize,
-    left: Rows<'_, f32>,
-    panel: &[f32],
-    columns: usize,
-    out: RowsMut<'_, f32>,
-) {
-    let steps = panel.len() / PANEL;
-    let written = columns.next_multiple_of(STRIPE);
-    assert!(written <= PANEL, "{columns} columns of a panel");
-    check(left.data.len(), rows, steps, left.stride);
+pub(crate) fn multiply_floats(isa: Isa, rows: usize, left: Rows<'_, f32>, panel: Panel<'_>, out: RowsMut<'_, f32>) {
+    let written = panel.columns.next_multiple_of(STRIPE);
+    check(left.data.len(), rows, panel.inner, left.stride);
+    check(panel.steps.data.len(), panel.inner, written, panel.steps.stride);
     check(out.data.len(), rows, written, out.stride);
     let tiles = float_tiles(isa, written);
     for (first, rows) in parts(rows, tiles.by_rows.len()) {
@@ -123,8 +201,12 @@ pub(crate) fn multiply_floats(
                 tiles.by_rows[rows - 1](
                     left.data.as_ptr().add(first * left.stride),
                     left.stride,
-                    panel.as_ptr().add(column),
-                    steps,
+                    Steps {
+                        panel: panel.steps.data.as_ptr().add(column),
+                        stride: panel.steps.stride,
+                        count: panel.inner,
+                        ahead: Ahead::of(panel.ahead, panel.inner),
+                    },
                     out.data.as_mut_ptr().add(first * out.stride + column),
                     out.stride,
                 );
@@ -141,7 +223,9 @@ pub(crate) fn multiply_floats(
 #[allow(unsafe_code)]
 pub(crate) fn multiply_bytes(isa: Isa, left: &Quantized, panels: &[i8], mut then: impl FnMut(usize, &Sums)) {
     let steps = left.stride() / QUAD;
-    let panels = panels.chunks(left.stride() * PANEL).enumerate();
+    let size = left.stride() * PANEL;
+    let after = |number: usize| &panels[panels.len().min((number + 1) * size)..panels.len().min((number + 2) * size)];
+    let panels = panels.chunks(size).enumerate();
     let mut sums = [0; QUANTIZED_ROWS * PANEL];
     #[cfg(target_arch = "x86_64")]
     if isa.bytes() == Bytes::Amx {
@@ -154,7 +238,8 @@ pub(crate) fn multiply_bytes(isa: Isa, left: &Quantized, panels: &[i8], mut then
     }
     let tiles = byte_tiles(isa);
     for (number, panel) in panels {
-        assert_eq!(panel.len(), left.stride() * PANEL, "a panel for rows of {}", left.stride());
+        assert_eq!(panel.len(), size, "a panel for rows of {}", left.stride());
+        let next = after(number);
         for (first, rows) in parts(left.rows(), tiles.by_rows.len()) {
             for column in (0..PANEL).step_by(tiles.columns) {
                 // SAFETY: a quantized row has `stride` bytes, the panel as many of each column (asserted above), `sums` has
@@ -163,8 +248,12 @@ pub(crate) fn multiply_bytes(isa: Isa, left: &Quantized, panels: &[i8], mut then
                     tiles.by_rows[rows - 1](
                         left.codes().as_ptr().add(first * left.stride()),
                         left.stride(),
-                        panel.as_ptr().add(column * QUAD),
-                        steps,
+                        Steps {
+                            panel: panel.as_ptr().add(column * QUAD),
+                            stride: PANEL * QUAD,
+                            count: steps,
+                            ahead: Ahead::of(next, steps),
+                        },
                         sums.as_mut_ptr().add(first * PANEL + column),
                         PANEL,
                     );
@@ -172,6 +261,21 @@ pub(crate) fn multiply_bytes(isa: Isa, left: &Quantized, panels: &[i8], mut then
             }
         }
         then(number, &sums);
+    }
+}
+
+/// Chains of `a * b + c` that wait for nothing but themselves, `rounds` long; returns how many multiplications and additions
+/// that were.
+#[allow(unsafe_code)]
+pub(crate) fn fma_chains(isa: Isa, rounds: usize) -> usize {
+    match isa.floats() {
+        Floats::Plain => plain_chains(rounds),
+        // SAFETY: an `Isa` with AVX2 and FMA exists only where the processor has them.
+        #[cfg(target_arch = "x86_64")]
+        Floats::Avx2 => unsafe { avx2_chains(rounds) },
+        // SAFETY: an `Isa` with AVX-512 exists only where the processor has it.
+        #[cfg(target_arch = "x86_64")]
+        Floats::Avx512 => unsafe { avx512_chains(rounds) },
     }
 }
 
@@ -242,14 +346,26 @@ tile! {
     |at: *mut i32, sum: [i32; STRIPE]| at.cast::<[i32; STRIPE]>().write(sum)
 }
 
+chains! { fn plain_chains, 1, 0.5_f32, |sum: f32, left, right| super::rows::multiply_add_plain(left, right, sum) }
+
 #[cfg(target_arch = "x86_64")]
-use x86::{avx_vnni_bytes, avx2_bytes, avx2_floats, avx512_floats, avx512_vnni_bytes};
+use x86::{avx_vnni_bytes, avx2_bytes, avx2_chains, avx2_floats, avx512_chains, avx512_floats, avx512_vnni_bytes};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{PANEL, QUAD};
+    use super::{QUAD, Steps, opaque};
+
+    chains! {
+        #[target_feature(enable = "avx512f")]
+        fn avx512_chains, 16, _mm512_set1_ps(0.5), |sum, left, right| _mm512_fmadd_ps(left, right, sum)
+    }
+
+    chains! {
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2_chains, 8, _mm256_set1_ps(0.5), |sum, left, right| _mm256_fmadd_ps(left, right, sum)
+    }
 
     tile! {
         #[allow(unsafe_code)]
@@ -307,5 +423,100 @@ mod x86 {
             _mm256_add_epi32(_mm256_add_epi32(sum, even), _mm256_madd_epi16(left.1, right.1))
         },
         |at: *mut i32, sum| _mm256_storeu_si256(at.cast(), sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::floats;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Against an f64 sum, within `n * EPSILON * sum |x_i * y_i|` (Higham 2002, ch. 3), from any alignment, and within the
+        /// least normal float where numbers are subnormal.
+        #[test]
+        fn a_product_of_floats_is_the_sum_of_products(
+            rows in 1_usize..30, steps in 0_usize..70, columns in 1..=PANEL, gap in 0_usize..5, tiny: bool, seed: u32,
+        ) {
+            let unit = if tiny { 1e-20 } else { 1.0 };
+            let left: Vec<f32> = floats(gap + rows * (steps + gap), seed).iter().map(|value| value * unit).collect();
+            let panel: Vec<f32> = floats(gap + steps * (PANEL + gap), seed ^ 7).iter().map(|value| value * unit).collect();
+            let mut results = Vec::new();
+            for isa in Isa::all() {
+                let mut out = floats(gap + rows * (PANEL + gap), seed ^ 9);
+                multiply_floats(
+                    isa,
+                    rows,
+                    Rows { data: &left[gap..], stride: steps + gap },
+                    Panel {
+                        steps: Rows { data: &panel[gap..], stride: PANEL + gap },
+                        inner: steps,
+                        columns,
+                        ahead: &panel,
+                    },
+                    RowsMut { data: &mut out[gap..], stride: PANEL + gap },
+                );
+                for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+                    let terms = (0..steps).map(|step| {
+                        let value = left[gap + row * (steps + gap) + step];
+                        f64::from(value) * f64::from(panel[gap + step * (PANEL + gap) + column])
+                    });
+                    let (sum, size) = terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()));
+                    let bound = steps as f64 * (f64::from(f32::EPSILON) * size + f64::from(f32::MIN_POSITIVE));
+                    let given = f64::from(out[gap + row * (PANEL + gap) + column]);
+                    prop_assert!((given - sum).abs() <= bound, "{isa}: {given} for {sum}");
+                }
+                let written: Vec<Vec<u32>> = out[gap..]
+                    .chunks(PANEL + gap)
+                    .map(|row| row[..columns].iter().map(|value| value.to_bits()).collect())
+                    .collect();
+                results.push((isa.floats(), written));
+            }
+            let fused = results.iter().filter(|(floats, _)| *floats != Floats::Plain);
+            prop_assert!(fused.clone().zip(fused.skip(1)).all(|(a, b)| a.1 == b.1), "vectors of all widths give the same bits");
+        }
+
+        #[test]
+        fn a_product_of_bytes_is_exact(rows in 1..=QUANTIZED_ROWS, width in 1_usize..150, panels in 1_usize..3, seed: u32) {
+            let values = floats(rows * width, seed);
+            let padded = width.next_multiple_of(crate::kernels::QUANTIZED_STEP);
+            let extreme = |n: usize| floats(1, seed ^ n as u32)[0];
+            let mut codes: Vec<i8> = (0..panels * padded * PANEL).map(|n| (extreme(n) * 200.0) as i8).collect();
+            for (n, code) in codes.iter_mut().enumerate() {
+                // What meets the padding of the rows is zero.
+                if n % (padded * PANEL) / (PANEL * QUAD) * QUAD + n % QUAD >= width {
+                    *code = 0;
+                }
+            }
+            for isa in Isa::all() {
+                let mut left = Quantized::default();
+                left.fill(isa, &values, width);
+                let mut seen = 0;
+                multiply_bytes(isa, &left, &codes, |number, sums| {
+                    seen += 1;
+                    for (row, column) in (0..rows).flat_map(|row| (0..PANEL).map(move |column| (row, column))) {
+                        let exact: i32 = (0..width)
+                            .map(|inner| {
+                                let place = number * padded * PANEL + inner / QUAD * PANEL * QUAD + column * QUAD + inner % QUAD;
+                                i32::from(left.codes()[row * left.stride() + inner]) * i32::from(codes[place])
+                            })
+                            .sum();
+                        assert_eq!(sums[row * PANEL + column], exact, "{isa}");
+                    }
+                });
+                prop_assert_eq!(seen, panels);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "3 rows of 4, 4 apart, in 11 elements")]
+    fn a_short_slice_is_refused() {
+        let steps = Rows { data: &[0.0; 4 * PANEL], stride: PANEL };
+        let panel = Panel { steps, inner: 4, columns: PANEL, ahead: &[] };
+        let out = RowsMut { data: &mut [0.0; 3 * PANEL], stride: PANEL };
+        multiply_floats(crate::isa(), 3, Rows { data: &[0.0; 11], stride: 4 }, panel, out);
     }
 }
