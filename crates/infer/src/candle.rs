@@ -149,33 +149,3 @@ fn load_modernbert(source: VarBuilder<'_>, config: &ModernBertConfig) -> candle_
     let source = source.rename_f(|name| name.strip_prefix("model.").unwrap_or(name).to_owned());
     Ok(Model::ModernBert(ModernBert::load(source, &config.shape)?))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::forward::Forward;
-
-    #[test]
-    fn our_encoder_computes_what_candle_computes() {
-        let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/rerank-minilm-l6-int8"));
-        let path = dir.join(WEIGHTS);
-        let bytes = read(&path).unwrap();
-        let config = ModelConfig::read(&dir.join(CONFIG)).unwrap();
-        let ours = Forward::load(&Weights::parse(&path, &bytes).unwrap(), &config, Device::Cpu).unwrap();
-        assert!(matches!(ours, Forward::Fused(_)));
-        let texts: Vec<Tokens> = [2, 3, 17, 64, 200]
-            .into_iter()
-            .map(|length| Tokens {
-                ids: (0..length).map(|n| 999 + n * 7919 % 20_000).collect(),
-                second: 2 + length as usize / 2,
-            })
-            .collect();
-        let theirs = Candle::open(dir, Device::Cpu).unwrap().encode(&texts).unwrap();
-        let ours = ours.encode(&texts, <[f32]>::to_vec).unwrap();
-        for (ours, theirs) in ours.iter().zip(&theirs) {
-            assert_eq!(ours.len(), theirs.len());
-            let difference = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(difference < 1e-4, "{difference} in a text of {} tokens", ours.len() / config.hidden_size());
-        }
-    }
-}
