@@ -110,6 +110,9 @@ impl Parts {
         let batch_tokens_max = config.models.batch_tokens_max;
         let mut models = Models { default: config.models.embedder.clone(), by_id: BTreeMap::new() };
         for id in std::iter::once(&config.models.embedder).chain(&config.models.embedders) {
+            if models.by_id.contains_key(id) {
+                continue;
+            }
             let embedder = store
                 .load_embedder(id, &pool, batch_tokens_max)
                 .map_err(|source| HouseError::Model { what: "embedder", source })?;

@@ -179,9 +179,7 @@ impl Engine {
         tenant: &TenantId,
         name: &CollectionName,
     ) -> Result<Migration, EngineError> {
-        let partition = self.partition(ctx, tenant, name).await?;
-        self.change(&partition, Change::RollBack).await?;
-        Ok(partition.migration())
+        self.changed(ctx, tenant, name, Change::RollBack).await
     }
 
     /// Drops the vectors of the model that served before.
@@ -194,9 +192,7 @@ impl Engine {
         tenant: &TenantId,
         name: &CollectionName,
     ) -> Result<Migration, EngineError> {
-        let partition = self.partition(ctx, tenant, name).await?;
-        self.change(&partition, Change::Finish).await?;
-        Ok(partition.migration())
+        self.changed(ctx, tenant, name, Change::Finish).await
     }
 
     /// Drops the vectors of the model that was to serve.
@@ -209,8 +205,19 @@ impl Engine {
         tenant: &TenantId,
         name: &CollectionName,
     ) -> Result<Migration, EngineError> {
+        self.changed(ctx, tenant, name, Change::Abort).await
+    }
+
+    /// A change that needs nothing but the collection.
+    async fn changed(
+        &self,
+        ctx: &Ctx,
+        tenant: &TenantId,
+        name: &CollectionName,
+        change: Change,
+    ) -> Result<Migration, EngineError> {
         let partition = self.partition(ctx, tenant, name).await?;
-        self.change(&partition, Change::Abort).await?;
+        self.change(&partition, change).await?;
         Ok(partition.migration())
     }
 

@@ -112,14 +112,7 @@ impl Head for Model {
     type Output = f32;
 
     fn forward(&self, texts: &[Tokens], spread: Spread, make_way: &(dyn Fn() + Sync)) -> Result<Vec<f32>, InferError> {
-        self.encoder.encode(texts, self.head.needs(), spread, make_way, |states| self.read(states))
-    }
-}
-
-impl Model {
-    /// The logit of a pair with these hidden states, `[length, hidden]`.
-    fn read(&self, states: &[f32]) -> f32 {
-        self.head.score(states)
+        self.encoder.encode(texts, self.head.needs(), spread, make_way, |states| self.head.score(states))
     }
 }
 

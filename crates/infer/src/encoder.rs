@@ -124,8 +124,7 @@ impl Encoder {
         read: impl Fn(&[f32]) -> T + Sync,
     ) -> Vec<T> {
         let tokens: usize = texts.iter().map(|text| text.ids.len()).sum();
-        let threads = if spread == Spread::Pool { rayon::current_num_threads() } else { 1 };
-        let share = tokens.div_ceil(threads).clamp(1, GROUP_TOKENS_MAX);
+        let share = tokens.div_ceil(spread.threads()).clamp(1, GROUP_TOKENS_MAX);
         let groups = runs(texts.iter().map(|text| text.ids.len()), share);
         // One group's products are spread over the threads; of several, each has its thread.
         let within = if groups.len() == 1 { spread } else { Spread::Alone };

@@ -32,10 +32,8 @@ impl Forward {
         }
     }
 
-    /// Takes each text through all layers and hands its hidden states, `[length, hidden]` or the first alone
-    /// as `needs` says, to `read`; returns what `read`
-    /// gave, in order. Runs in the current rayon pool: on the calling thread or, spread, on
-    /// all. Every few milliseconds, where it can, it calls `make_way`. A text's states do not depend on the texts beside it.
+    /// As [`Encoder::encode`]; candle gives all states, whatever `needs` says, takes the pool's threads as it likes and
+    /// makes no way.
     ///
     /// # Errors
     /// The device failed.

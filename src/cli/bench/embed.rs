@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use ibid_core::{Purpose, Tokenize};
-use ibid_infer::{Compute, Embedder, InferError, Installed, Numbers, fma_peak};
+use ibid_infer::{Embedder, Installed, fma_peak};
 use ibid_runtime::Pool;
 use serde_json::{Map, Value, json};
 
 use super::Peers;
 use super::figures::{Machine, median, percentile_ms, print_table, ratio, rounded, spread};
-use super::model::{Choice, open_at, operations};
+use super::model::{Choice, in_all_numbers, open_at, operations};
 use super::peer::Peer;
 use super::race::{Ours, Race, Seconds, Work};
 use super::texts::Pieces;
@@ -63,11 +63,7 @@ pub(super) fn embedders(
     pool: &Pool,
     batch_tokens_max: usize,
 ) -> anyhow::Result<Vec<(&'static str, Arc<Embedder>)>> {
-    let load = |numbers| {
-        let compute = Compute { numbers, ..Compute::default() };
-        Ok::<_, InferError>(Arc::new(Embedder::load(&model.dir, &model.entry, compute, pool, batch_tokens_max)?))
-    };
-    Ok(vec![("ibid_f32", load(Numbers::F32)?), ("ibid_int8", load(Numbers::Int8)?)])
+    in_all_numbers(|compute| Embedder::load(&model.dir, &model.entry, compute, pool, batch_tokens_max))
 }
 
 impl Embed {

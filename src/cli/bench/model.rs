@@ -1,11 +1,12 @@
 //! The same weights for both sides.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 use ibid_core::ModelId;
-use ibid_infer::{Installed, ModelEntry, ModelKind, ModelStore, Pooling, Precision};
+use ibid_infer::{Compute, InferError, Installed, ModelEntry, ModelKind, ModelStore, Numbers, Pooling, Precision};
 use serde_json::{Value, json};
 
 use super::Peers;
@@ -49,6 +50,14 @@ impl Choice {
             Some(_) | None => Ok(found),
         }
     }
+}
+
+/// Our engines on a model, by name: in floats and in int8.
+pub(super) fn in_all_numbers<M>(
+    load: impl Fn(Compute) -> Result<M, InferError>,
+) -> anyhow::Result<Vec<(&'static str, Arc<M>)>> {
+    let load = |numbers| load(Compute { numbers, ..Compute::default() }).map(Arc::new);
+    Ok(vec![("ibid_f32", load(Numbers::F32)?), ("ibid_int8", load(Numbers::Int8)?)])
 }
 
 /// The model as floats, which a peer writes.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 use ibid_core::Tokenize;
-use ibid_infer::{Compute, CrossEncoder, InferError, Installed, ModelStore, Numbers};
+use ibid_infer::{Compute, CrossEncoder, Installed, ModelStore, Numbers};
 use ibid_retrieve::Rerankers;
 use ibid_runtime::Pool;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::Peers;
 use super::budgets::Budgets;
 use super::embed::{MIXED_TOKENS, medians, print_rates, print_ratios, rate_ratios};
 use super::figures::Machine;
-use super::model::{Choice, open_at};
+use super::model::{Choice, in_all_numbers, open_at};
 use super::peer::Peer;
 use super::race::{Ours, Race, Work};
 use super::texts::Pieces;
@@ -68,11 +68,7 @@ fn rerankers(
     pool: &Pool,
     batch_tokens_max: usize,
 ) -> anyhow::Result<Vec<(&'static str, Arc<CrossEncoder>)>> {
-    let load = |numbers| {
-        let compute = Compute { numbers, ..Compute::default() };
-        Ok::<_, InferError>(Arc::new(CrossEncoder::load(&model.dir, &model.entry, compute, pool, batch_tokens_max)?))
-    };
-    Ok(vec![("ibid_f32", load(Numbers::F32)?), ("ibid_int8", load(Numbers::Int8)?)])
+    in_all_numbers(|compute| CrossEncoder::load(&model.dir, &model.entry, compute, pool, batch_tokens_max))
 }
 
 impl Rerank {

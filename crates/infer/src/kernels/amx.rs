@@ -37,24 +37,8 @@ static CONFIGURATION: Configuration = Configuration {
     palette: 1,
     start_row: 0,
     reserved: [0; 14],
-    row_bytes: {
-        let mut bytes = [0; 16];
-        let mut tile = 0;
-        while tile < 8 {
-            bytes[tile] = 64;
-            tile += 1;
-        }
-        bytes
-    },
-    rows: {
-        let mut rows = [0; 16];
-        let mut tile = 0;
-        while tile < 8 {
-            rows[tile] = 16;
-            tile += 1;
-        }
-        rows
-    },
+    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
 /// Whether the processor has AMX for int8 and the system lets this process use it, which it has to ask for.
