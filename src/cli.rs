@@ -128,9 +128,9 @@ impl Global {
     fn sources(&self) -> anyhow::Result<Sources> {
         let mut flags = BTreeMap::new();
         for setting in &self.settings {
-            let (key, value) = setting.split_once('=').ok_or_else(|| {
-                anyhow::anyhow!("--set {setting:?}: expected KEY=VALUE, such as rerank.depth=0")
-            })?;
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| anyhow::anyhow!("--set {setting:?}: expected KEY=VALUE, such as rerank.depth=0"))?;
             flags.insert(key.to_owned(), value.to_owned());
         }
         if let Some(dir) = &self.data_dir {

@@ -29,7 +29,11 @@ pub(crate) struct Asked {
 }
 
 /// `generators` are the names of those there are.
-pub(crate) fn asked(request: pb::AnswerRequest, defaults: Defaults<'_>, generators: &[String]) -> Result<Asked, Invalid> {
+pub(crate) fn asked(
+    request: pb::AnswerRequest,
+    defaults: Defaults<'_>,
+    generators: &[String],
+) -> Result<Asked, Invalid> {
     let question = search::question(request.question)?;
     let search = search::settings("search", request.search, question, None, defaults)?;
     text::at_most("idempotency_key", request.idempotency_key.len(), IDEMPOTENCY_KEY_BYTES_MAX)?;
