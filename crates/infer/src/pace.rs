@@ -1,17 +1,17 @@
 //! How fast a model has been of late, and what the next texts will take.
 //!
 //! The work of a text is counted in tokens, each weighed by the attention it pays to the others. Time per work and how far
-//! it strays are smoothed as TCP does with round trips (Jacobson 1988; gains 1/8 and 1/4, four deviations on top): what is
-//! expected is seldom exceeded, whatever else the machine does.
+//! it strays are smoothed as TCP does with round trips (Jacobson 1988; gains 1/8 and 1/4), and two deviations are added:
+//! what is expected is seldom exceeded, whatever else the machine does.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a measurement counts. A slow moment would otherwise forbid the work that could show that it has passed.
-const MEASURED_FOR: Duration = Duration::from_secs(10);
+/// How long a measurement is relied on. A slow moment would otherwise forbid the work that could show that it has passed.
+const RELIED_ON_FOR: Duration = Duration::from_secs(10);
 const PACE_GAIN: f64 = 1.0 / 8.0;
 const DEVIATION_GAIN: f64 = 1.0 / 4.0;
-const DEVIATIONS: f64 = 4.0;
+const DEVIATIONS: f64 = 2.0;
 
 /// Times of a model's forward passes.
 #[derive(Debug)]
@@ -47,13 +47,17 @@ impl Pace {
         let given = took.as_secs_f64() / work;
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         *measured = Some(match *measured {
-            Some(Measured { pace, deviation, last }) if now.saturating_sub(last) <= MEASURED_FOR => Measured {
+            // A first one says nothing of how far the next will stray: half of it, as TCP assumes.
+            None => Measured { pace: given, deviation: given / 2.0, last: now },
+            Some(Measured { pace, deviation, last }) if now.saturating_sub(last) > RELIED_ON_FOR => {
+                let deviation = deviation.max((given - pace).abs()).min(given / 2.0);
+                Measured { pace: given, deviation, last: now }
+            }
+            Some(Measured { pace, deviation, .. }) => Measured {
                 pace: pace + PACE_GAIN * (given - pace),
                 deviation: deviation + DEVIATION_GAIN * ((given - pace).abs() - deviation),
                 last: now,
             },
-            // A first one says nothing of how far the next will stray: half of it, as TCP assumes.
-            Some(_) | None => Measured { pace: given, deviation: given / 2.0, last: now },
         });
     }
 
@@ -61,7 +65,7 @@ impl Pace {
     pub(crate) fn expected(&self, work: f64, now: Duration) -> Option<Duration> {
         let measured = *self.measured.lock().unwrap_or_else(PoisonError::into_inner);
         let Measured { pace, deviation, last } = measured?;
-        let recent = now.saturating_sub(last) <= MEASURED_FOR;
+        let recent = now.saturating_sub(last) <= RELIED_ON_FOR;
         recent.then(|| Duration::from_secs_f64(work * (pace + DEVIATIONS * deviation)))
     }
 }
@@ -89,14 +93,19 @@ mod tests {
     }
 
     #[test]
-    fn what_strays_is_expected_with_care_and_forgotten_in_time() {
+    fn what_strays_is_expected_with_care_and_a_slow_moment_is_forgotten() {
         let mut paces = vec![2; 64];
         paces.extend([2, 4, 2, 4, 2, 4]);
-        let pace = after(&paces);
-        assert!(pace.expected(1.0, SECOND).unwrap() > Duration::from_millis(4));
-        assert_eq!(pace.expected(1.0, 12 * SECOND), None);
+        let strays = after(&paces);
+        assert!(strays.expected(1.0, SECOND).unwrap() > Duration::from_millis(4));
+        assert_eq!(strays.expected(1.0, 12 * SECOND), None);
         assert_eq!(Pace::new(384).expected(1.0, Duration::ZERO), None);
-        pace.note(1.0, Duration::from_millis(1), 12 * SECOND);
-        assert!(pace.expected(1.0, 12 * SECOND).unwrap() < Duration::from_millis(4), "a new start");
+
+        let slow = after(&[50; 64]);
+        slow.note(1.0, Duration::from_millis(2), 12 * SECOND);
+        assert!(slow.expected(1.0, 12 * SECOND).unwrap() <= Duration::from_millis(4));
+        let steady = after(&[2; 64]);
+        steady.note(1.0, Duration::from_millis(2), 12 * SECOND);
+        assert!(steady.expected(100.0, 12 * SECOND).unwrap() < Duration::from_millis(201), "a pause changes nothing");
     }
 }

@@ -93,6 +93,11 @@ impl Query {
     /// The deepest rerank.
     pub const RERANK_MAX: usize = 200;
 
+    /// Whether hits may be left out, so that what stands below moves up.
+    pub(crate) fn is_floored(&self) -> bool {
+        self.floor != Floor::default()
+    }
+
     /// Checks everything that does not depend on a collection. Fields are named as in the API.
     ///
     /// # Errors

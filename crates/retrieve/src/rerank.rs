@@ -47,8 +47,8 @@ pub struct Reranked {
 /// How the head is scored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// How many places matter.
-    pub(crate) top_k: usize,
+    /// How many places matter, from the first.
+    pub(crate) places: usize,
     /// Share of the relevance in the mixed score.
     pub(crate) weight: f32,
     /// Time for it; `None`: until the request's deadline.
@@ -73,7 +73,7 @@ pub(crate) async fn rerank(
     let waves =
         |share: u32| Waves { ctx, question, passages: &passages, end: settings.budget.map(|all| start + all / share) };
     if let Some(small) = rerankers.small.as_ref().filter(|_| hits.len() > REFINED_MAX) {
-        let wanted = settings.top_k.max(REFINED_MAX);
+        let wanted = settings.places.max(REFINED_MAX);
         let scored = waves(SMALL_SHARE).score(&**small, &mut head, &order, wanted).await?;
         ctx.record("infer.rerank_small", start);
         for (ordinal, logit) in &scored {
@@ -84,7 +84,7 @@ pub(crate) async fn rerank(
         order.truncate(REFINED_MAX);
     }
     let large_start = ctx.elapsed();
-    let scored = waves(1).score(&*rerankers.large, &mut head, &order, settings.top_k).await?;
+    let scored = waves(1).score(&*rerankers.large, &mut head, &order, settings.places).await?;
     ctx.record("infer.rerank_large", large_start);
     for (ordinal, logit) in &scored {
         hits[*ordinal].scores.rerank_logit = Some(Ranked { rank: 0, score: *logit });

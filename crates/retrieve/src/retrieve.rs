@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ibid_core::{CollectionName, Floor, Generation, Hit, Ranked, Scores};
+use ibid_core::{CollectionName, Generation, Hit, Ranked, Scores};
 use ibid_engine::{Found, Invalid, Partition, Snapshot};
 use ibid_runtime::{Ctx, Pool};
 
@@ -73,7 +73,7 @@ impl Retriever {
                     return Err(Invalid::new("settings.rerank", problem).into());
                 };
                 let head = depth.min(ranked.len());
-                let settings = Settings { top_k: query.top_k, weight, budget };
+                let settings = Settings { places: if query.is_floored() { head } else { query.top_k }, weight, budget };
                 rerank(ctx, rerankers, &query.question, &mut ranked[..head], settings).await?
             }
         };
@@ -101,9 +101,7 @@ impl Retriever {
     ) -> Result<Vec<Hit>, RetrieveError> {
         let start = ctx.elapsed();
         let depth = if let Rerank::Top { depth, .. } = query.rerank { depth } else { 0 };
-        // A floor leaves hits out: then what stands below moves up.
-        let floored = query.floor != Floor::default();
-        fused.truncate(if floored { usize::MAX } else { depth.max(query.top_k) });
+        fused.truncate(if query.is_floored() { usize::MAX } else { depth.max(query.top_k) });
         let wanted: Vec<(usize, u32)> =
             fused.iter().map(|one| (found.places[&one.chunk].collection, found.places[&one.chunk].label)).collect();
         let snapshots = Arc::clone(snapshots);

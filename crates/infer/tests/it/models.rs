@@ -114,7 +114,25 @@ fn the_passage_is_cut_and_the_question_is_not() {
     // 256 tokens: 200 of the question, 3 special ones, 53 left.
     assert!(score(&question, &"text ".repeat(53)) == score(&question, &"text ".repeat(500)));
     assert!(score(&question, &"text ".repeat(52)) != score(&question, &"text ".repeat(53)));
-    assert!(score(&"word ".repeat(254), "text").is_finite());
+    // Of a longer question 224 tokens are left, so that every passage has a part.
+    let endless = "word ".repeat(1_000);
+    assert!(score(&endless, "text") == score(&"word ".repeat(222), "text"));
+    assert!(score(&endless, "text") != score(&endless, "cat"));
+}
+
+#[test]
+fn pairs_scored_in_pieces_have_the_scores_of_one_call() {
+    let (pool, ctx) = (pool(), ctx());
+    let reranker = reranker(&pool);
+    let passages: Vec<Passage> =
+        (1..9).map(|n| Passage { context: "Words".to_owned(), text: "one more word, ".repeat(n) }).collect();
+    let whole = block_on(reranker.score(&ctx, "how many words?", &passages)).unwrap();
+    let pairs = block_on(reranker.pairs(&ctx, "how many words?", &passages)).unwrap();
+    let pieces: Vec<f32> =
+        [0..1, 1..6, 6..8].into_iter().flat_map(|range| block_on(pairs.score(range)).unwrap()).collect();
+    assert!(whole == pieces);
+    let expected = |range| pairs.expected(range).unwrap();
+    assert!(expected(0..8) > expected(0..4) && expected(0..0) == Duration::ZERO);
 }
 
 #[test]

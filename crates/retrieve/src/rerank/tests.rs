@@ -93,7 +93,7 @@ fn run(logits: &[f32], top_k: usize, weight: f32, budget_ms: Option<u64>, small_
     let rerankers = Rerankers { small: small_ms.map(|ms| model("small", ms)), large: model("large", 10) };
     let ctx = Ctx::new(clock.clone(), Priority::Query, None);
     let mut hits = hits(logits);
-    let settings = Settings { top_k, weight, budget: budget_ms.map(Duration::from_millis) };
+    let settings = Settings { places: top_k, weight, budget: budget_ms.map(Duration::from_millis) };
     let reranked = block_on(rerank(&ctx, &rerankers, "how?", &mut hits, settings)).unwrap();
     Run { hits, reranked, took: ctx.elapsed() }
 }
