@@ -28,7 +28,10 @@ def in_blocks(folder, count, size, compute, minutes=float("inf")):
     def fill(file):
         began = time.monotonic()
         if began < end:
-            np.save(file, compute(blocks[file]))
+            part = file.with_suffix(".part")  # renamed when whole: a block that is there is complete
+            with open(part, "wb") as out:
+                np.save(out, compute(blocks[file]))
+            part.rename(file)
             print(f"{folder.name}: from {blocks[file].start} of {count}, {time.monotonic() - began:.0f} s", flush=True)
 
     missing = [file for file in blocks if not file.exists()]
