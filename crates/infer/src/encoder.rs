@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use ibid_runtime::awake;
 use rayon::prelude::*;
 
 use crate::InferError;
@@ -137,6 +138,7 @@ impl Encoder {
         };
         match spread {
             Spread::Alone => groups.into_iter().flat_map(of_group).collect(),
+            Spread::Pool if groups.len() == 1 => awake(|| groups.into_iter().flat_map(of_group).collect()),
             Spread::Pool => groups.into_par_iter().flat_map_iter(of_group).collect(),
         }
     }

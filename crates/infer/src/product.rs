@@ -1,11 +1,12 @@
 //! Linear layers: weights packed once, products, and what follows them while it is hot.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::{Deref, Range};
 
 use rayon::prelude::*;
 
 use crate::InferError;
+use crate::attention::sized;
 use crate::isa::Isa;
 use crate::kernels::{
     Columns, PANEL, Panel, QUAD, QUANTIZED_ROWS, QUANTIZED_STEP, Quantized, ROWS, Rows, RowsMut, Then, finish_bytes,
@@ -45,7 +46,7 @@ impl Spread {
 }
 
 /// Rows that a thread takes at least where rows are split among threads; of fewer, each thread takes all, for some outputs.
-pub(crate) const SPLIT_ROWS_MIN: usize = 48;
+pub(crate) const SPLIT_ROWS_MIN: usize = 24;
 
 /// Inputs beyond which a sum of products of bytes might leave 32 bits.
 const INT8_INPUTS_MAX: usize = 1 << 15;
@@ -117,6 +118,9 @@ impl Stored {
 thread_local! {
     /// The rows that this thread is about to multiply as int8.
     static QUANTIZED: RefCell<Quantized> = RefCell::default();
+
+    /// What the threads have computed for this one, each some columns of all rows.
+    static COLUMNS: Cell<Vec<f32>> = Cell::default();
 }
 
 impl Linear {
@@ -200,29 +204,32 @@ impl Linear {
         }
     }
 
-    /// Each of the threads takes all rows, for some of the outputs.
+    /// Each of the threads takes all rows, for some of the outputs; then each puts some rows together.
     fn apply_by_columns(&self, isa: Isa, x: &[f32], then: Then, out: &mut [f32], threads: usize) {
         let rows = x.len() / self.inputs;
         let share = self.outputs.div_ceil(threads).next_multiple_of(PANEL);
-        let starts: Vec<usize> = (0..self.outputs).step_by(share).collect();
-        let of_columns = |start: &usize| {
-            let columns = *start..self.outputs.min(start + share);
-            let mut part = vec![0.0; rows * columns.len()];
+        // Not borrowed but taken: while this thread waits for the others, it may compute something else.
+        let mut columns = COLUMNS.take();
+        let parts = sized(&mut columns, rows * self.outputs);
+        parts.par_chunks_mut(rows * share).enumerate().for_each(|(part, out)| {
+            let outputs = part * share..self.outputs.min((part + 1) * share);
             // What is to be added to is in `out`; the part is added to it below.
             let then = if then == Then::Add { Then::Store } else { then };
-            self.product(isa, x, columns.clone(), columns.len(), then, &mut part);
-            (columns, part)
-        };
-        let parts: Vec<(Range<usize>, Vec<f32>)> = starts.par_iter().map(of_columns).collect();
-        for (columns, part) in parts {
-            for (out, part) in out.chunks_exact_mut(self.outputs).zip(part.chunks_exact(columns.len())) {
-                let out = &mut out[columns.clone()];
-                match then {
-                    Then::Store | Then::Gelu => out.copy_from_slice(part),
-                    Then::Add => out.iter_mut().zip(part).for_each(|(out, part)| *out += part),
+            self.product(isa, x, outputs.clone(), outputs.len(), then, out);
+        });
+        let rows_of_thread = rows.div_ceil(threads);
+        out.par_chunks_mut(rows_of_thread * self.outputs).enumerate().for_each(|(thread, out)| {
+            for (row, out) in (thread * rows_of_thread..).zip(out.chunks_exact_mut(self.outputs)) {
+                for (out, part) in out.chunks_mut(share).zip(parts.chunks(rows * share)) {
+                    let part = &part[row * out.len()..][..out.len()];
+                    match then {
+                        Then::Store | Then::Gelu => out.copy_from_slice(part),
+                        Then::Add => out.iter_mut().zip(part).for_each(|(out, part)| *out += part),
+                    }
                 }
             }
-        }
+        });
+        COLUMNS.set(columns);
     }
 
     /// The product for some of the outputs, which start with a panel's first and end with a panel's last, or with the last, in

@@ -8,6 +8,7 @@
 //! | `disk/real.rs`   | the file system                                                             |
 //! | `disk/memory.rs` | its twin in memory, which forgets what was not synced and fails on request  |
 //! | `ctx.rs`         | one request: deadline, stop flag, priority, trace                           |
+//! | `awake.rs`       | threads that look for work instead of sleeping                              |
 //! | `pool.rs`        | the one compute pool: who goes first, who makes way; panics come back       |
 //! | `thread.rs`      | threads that wait                                                           |
 //!
@@ -15,6 +16,7 @@
 //! knows no noun of the product.
 #![forbid(unsafe_code)]
 
+mod awake;
 mod clock;
 mod ctx;
 mod disk;
@@ -22,6 +24,7 @@ mod pool;
 mod random;
 mod thread;
 
+pub use awake::awake;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use ctx::{Ctx, Priority, StageTime, StopOnDrop, Stopped};
 pub use disk::{Disk, DiskFile, Fault, MemoryDisk, RealDisk, write_atomic};
