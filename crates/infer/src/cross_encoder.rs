@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ibid_core::{BoxFuture, Calibration, ModelError, ModelId, Pairs, Passage, Rerank};
@@ -81,9 +82,11 @@ impl CrossEncoder {
     }
 
     async fn tokens(&self, ctx: &Ctx, question: &str, passages: &[Passage]) -> Result<Vec<Tokens>, ModelError> {
+        let question = question.to_owned();
+        let question: Arc<[u32]> = self.served.prepare(ctx, move |model| model.question(&question)).await?.into();
         let mut tokens = Vec::with_capacity(passages.len());
         for passages in passages.chunks(TOKENIZE_PASSAGES_MAX) {
-            let (question, passages) = (question.to_owned(), passages.to_vec());
+            let (question, passages) = (Arc::clone(&question), passages.to_vec());
             tokens.extend(self.served.prepare(ctx, move |model| model.pairs(&question, &passages)).await?);
         }
         Ok(tokens)
@@ -91,18 +94,24 @@ impl CrossEncoder {
 }
 
 impl Model {
-    fn pairs(&self, question: &str, passages: &[Passage]) -> Vec<Tokens> {
-        let layout = &self.tokenizer.layout;
-        let room = self.tokens_max - layout.around_two();
-        let question = self.tokenizer.ids(question, room * 7 / 8);
-        let room = room - question.len();
+    /// Tokens that a question and a passage have together.
+    fn room(&self) -> usize {
+        self.tokens_max - self.tokenizer.layout.around_two()
+    }
+
+    fn question(&self, question: &str) -> Vec<u32> {
+        self.tokenizer.ids(question, self.room() * 7 / 8)
+    }
+
+    fn pairs(&self, question: &[u32], passages: &[Passage]) -> Vec<Tokens> {
+        let room = self.room() - question.len();
         let pair = |passage: &Passage| {
             let ids = if passage.context.is_empty() {
                 self.tokenizer.ids(&passage.text, room)
             } else {
                 self.tokenizer.ids(&format!("{} {}", passage.context, passage.text), room)
             };
-            layout.two(&question, &ids)
+            self.tokenizer.layout.two(question, &ids)
         };
         passages.par_iter().map(pair).collect()
     }

@@ -23,7 +23,7 @@ use crate::error::RetrieveError;
 const REFINED_MAX: usize = 20;
 /// The small one's share of the budget: one half.
 const SMALL_SHARE: u32 = 2;
-/// Pairs that are read at a time, and scored between two looks at the first places.
+/// Pairs that are scored between two looks at the first places.
 const WAVE_PAIRS_MAX: usize = 16;
 
 /// The models that score the head.
@@ -66,15 +66,14 @@ pub(crate) async fn rerank(
 ) -> Result<Reranked, RetrieveError> {
     let start = ctx.elapsed();
     let ctx = &ctx.at(Priority::Rerank);
-    let passages: Vec<Passage> = hits.iter().map(passage).collect();
     let mut head = Head::of(hits, settings.weight);
     let mut reranked = Reranked::default();
     let mut order: Vec<usize> = (0..hits.len()).collect();
-    let waves =
-        |share: u32| Waves { ctx, question, passages: &passages, end: settings.budget.map(|all| start + all / share) };
+    let end = |share: u32| settings.budget.map(|all| start + all / share);
     if let Some(small) = rerankers.small.as_ref().filter(|_| hits.len() > REFINED_MAX) {
         let wanted = settings.places.max(REFINED_MAX);
-        let scored = waves(SMALL_SHARE).score(&**small, &mut head, &order, wanted).await?;
+        let waves = Waves { ctx, question, hits, end: end(SMALL_SHARE) };
+        let scored = waves.score(&**small, &mut head, &order, wanted).await?;
         ctx.record("infer.rerank_small", start);
         for (ordinal, logit) in &scored {
             hits[*ordinal].scores.small_logit = Some(Ranked { rank: 0, score: *logit });
@@ -84,7 +83,8 @@ pub(crate) async fn rerank(
         order.truncate(REFINED_MAX);
     }
     let large_start = ctx.elapsed();
-    let scored = waves(1).score(&*rerankers.large, &mut head, &order, settings.places).await?;
+    let waves = Waves { ctx, question, hits, end: end(1) };
+    let scored = waves.score(&*rerankers.large, &mut head, &order, settings.places).await?;
     ctx.record("infer.rerank_large", large_start);
     for (ordinal, logit) in &scored {
         hits[*ordinal].scores.rerank_logit = Some(Ranked { rank: 0, score: *logit });
@@ -104,7 +104,7 @@ fn passage(hit: &Hit) -> Passage {
 struct Waves<'a> {
     ctx: &'a Ctx,
     question: &'a str,
-    passages: &'a [Passage],
+    hits: &'a [Hit],
     /// As [`Ctx::elapsed`] counts; `None`: the request's deadline.
     end: Option<Duration>,
 }
@@ -120,25 +120,22 @@ impl Waves<'_> {
         wanted: usize,
     ) -> Result<Vec<(usize, f32)>, RetrieveError> {
         let mut scored: Vec<(usize, f32)> = Vec::with_capacity(order.len());
-        for read in order.chunks(WAVE_PAIRS_MAX) {
-            if head.settled(&order[scored.len()..], wanted) || self.left().is_some_and(|left| left.is_zero()) {
-                return Ok(scored);
+        if head.settled(order, wanted) || self.left().is_some_and(|left| left.is_zero()) {
+            return Ok(scored);
+        }
+        let passages: Vec<Passage> = order.iter().map(|ordinal| passage(&self.hits[*ordinal])).collect();
+        let pairs = model.pairs(self.ctx, self.question, &passages).await?;
+        while scored.len() < order.len() && !head.settled(&order[scored.len()..], wanted) {
+            let rest = scored.len()..order.len().min(scored.len() + WAVE_PAIRS_MAX);
+            let Some(wave) = wave(&*pairs, rest, self.left()) else { break };
+            let logits = pairs.score(wave.clone()).await?;
+            if logits.len() != wave.len() || logits.iter().any(|logit| !logit.is_finite()) {
+                let detail = "it gave no score for some passages".to_owned();
+                return Err(ModelError::Failed { model: model.model().to_string(), detail }.into());
             }
-            let passages: Vec<Passage> = read.iter().map(|ordinal| self.passages[*ordinal].clone()).collect();
-            let pairs = model.pairs(self.ctx, self.question, &passages).await?;
-            let mut done = 0;
-            while done < read.len() && !head.settled(&order[scored.len()..], wanted) {
-                let Some(wave) = wave(&*pairs, done..read.len(), self.left()) else { return Ok(scored) };
-                let logits = pairs.score(wave.clone()).await?;
-                if logits.len() != wave.len() || logits.iter().any(|logit| !logit.is_finite()) {
-                    let detail = "it gave no score for some passages".to_owned();
-                    return Err(ModelError::Failed { model: model.model().to_string(), detail }.into());
-                }
-                for (ordinal, logit) in read[wave.clone()].iter().zip(logits) {
-                    head.candidates[*ordinal].relevance = Some(model.calibration().relevance(logit));
-                    scored.push((*ordinal, logit));
-                }
-                done = wave.end;
+            for (ordinal, logit) in order[wave].iter().zip(logits) {
+                head.candidates[*ordinal].relevance = Some(model.calibration().relevance(logit));
+                scored.push((*ordinal, logit));
             }
         }
         Ok(scored)

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use futures::stream::{self, StreamExt};
 use ibid_core::{Embed, Passage, Purpose, Tokenize};
-use ibid_infer::{Installed, ModelStore};
+use ibid_infer::{Installed, ModelStore, Numbers};
 use ibid_runtime::{Ctx, Priority};
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ impl Memory {
         let store = ModelStore::new(model_roots(&config));
         let mut weights = Vec::new();
         for id in [&config.models.embedder, &config.models.reranker].into_iter().chain(&config.models.reranker_small) {
-            weights.push((id.to_string(), weights_held(&store.find(id)?)?));
+            weights.push((id.to_string(), weights_held(&store.find(id)?, config.models.numbers)?));
         }
         let held: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
         let model = Arc::clone(parts.models.get(&parts.models.default).context("the embedder is loaded")?);
@@ -187,23 +187,30 @@ fn resident() -> anyhow::Result<u64> {
     Ok(kib * 1024)
 }
 
-/// Bytes of a model's weights as they are held: tables that are looked up as they are stored, what is multiplied as f32.
-fn weights_held(model: &Installed) -> anyhow::Result<u64> {
+/// Bytes of a model's weights as they are held: tables that are looked up as they are stored, what is multiplied as `numbers`
+/// says, all else as f32.
+fn weights_held(model: &Installed, numbers: Numbers) -> anyhow::Result<u64> {
     let path = model.dir.join("model.safetensors");
     let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-    held(&bytes).with_context(|| format!("{} is not a safetensors file", path.display()))
+    held(&bytes, numbers).with_context(|| format!("{} is not a safetensors file", path.display()))
 }
 
 /// The same from the file's bytes: eight bytes with the header's length, the header as JSON, the tensors.
-fn held(file: &[u8]) -> Option<u64> {
+fn held(file: &[u8], numbers: Numbers) -> Option<u64> {
     let (length, rest) = file.split_first_chunk::<8>()?;
     let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
     let header: serde_json::Map<String, Value> = serde_json::from_slice(header).ok()?;
     let mut held = 0;
     for (name, tensor) in header.iter().filter(|(name, _)| *name != "__metadata__" && !name.ends_with(".scale")) {
-        let values: u64 = tensor.get("shape")?.as_array()?.iter().filter_map(Value::as_u64).product();
-        let stored_as = tensor.get("dtype")?.as_str()?;
-        held += if name.contains("_embeddings.weight") && stored_as == "I8" { values } else { 4 * values };
+        let shape: Vec<u64> = tensor.get("shape")?.as_array()?.iter().filter_map(Value::as_u64).collect();
+        let values: u64 = shape.iter().product();
+        let is_table = name.contains("_embeddings.weight") && tensor.get("dtype")?.as_str()? == "I8";
+        held += match (numbers, &shape[..]) {
+            _ if is_table => values,
+            // With each row's scale and sum.
+            (Numbers::Int8, [rows, _]) if name.contains("encoder.layer.") => values + 8 * rows,
+            _ => 4 * values,
+        };
     }
     Some(held)
 }
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_held_as_stored_and_matrices_as_floats() {
+    fn tables_are_held_as_stored_and_matrices_as_they_are_multiplied() {
         let header = json!({
             "__metadata__": {"format": "x"},
             "embeddings.word_embeddings.weight": {"dtype": "I8", "shape": [10, 4], "data_offsets": [0, 40]},
@@ -231,7 +238,8 @@ mod tests {
         let header = header.to_string();
         let mut file = (header.len() as u64).to_le_bytes().to_vec();
         file.extend(header.as_bytes());
-        assert_eq!(held(&file), Some(40 + 4 * 32));
-        assert_eq!(held(&file[..20]), None);
+        assert_eq!(held(&file, Numbers::F32), Some(40 + 4 * 32));
+        assert_eq!(held(&file, Numbers::Int8), Some(40 + 32 + 8 * 4));
+        assert_eq!(held(&file[..20], Numbers::F32), None);
     }
 }
