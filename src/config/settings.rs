@@ -110,8 +110,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "models.numbers",
         variable: "IBID_NUMBERS",
-        default: "f32",
-        about: "what encoders on the cpu compute in: f32, or int8, which is faster and within a hundredth of it",
+        default: "auto",
+        about: "what encoders on the cpu compute in: f32, int8, or auto: int8 where the processor has instructions for it",
     },
     Setting {
         key: "models.batch_tokens_max",
@@ -129,7 +129,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "rerank.budget_ms",
         variable: "IBID_RERANK_BUDGET_MS",
         default: "100",
-        about: "time for it in milliseconds where a request does not say, to 60,000; what is not scored by then counts as its place before; 0: until the request's deadline",
+        about: "time for it in milliseconds where a request does not say, to 60,000; what is not scored by then counts as not relevant; 0: until the request's deadline",
     },
     Setting {
         key: "answer.relevance_floor",

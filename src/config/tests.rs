@@ -71,7 +71,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
     refused("[server]\nlisten = 'localhost'", "server.listen");
     refused("[models]\nembedder = ''", "models.embedder");
     refused("[models]\ndevice = 'gpu'", "models.device is \"gpu\", expected cpu, cuda:0 (or another number) or metal");
-    refused("[models]\nnumbers = 'f16'", "models.numbers is \"f16\", expected f32 or int8");
+    refused("[models]\nnumbers = 'f16'", "models.numbers is \"f16\", expected auto, f32 or int8");
     refused("[models]\nembedders = ['a', 'b c']", "models.embedders");
     refused("data_dir = ''", "data_dir");
     refused("data_dir = ", "not valid TOML");

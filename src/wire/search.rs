@@ -15,7 +15,6 @@ const QUESTION_BYTES_MAX: usize = 8_192;
 const VECTOR_DIMENSIONS_MAX: usize = 16_384;
 const COLLECTIONS_MAX: usize = 16;
 const CANDIDATES_DEFAULT: usize = 50;
-const RERANK_WEIGHT_DEFAULT: f32 = 0.5;
 
 /// What holds where the request says nothing.
 #[derive(Debug, Clone, Copy)]
@@ -126,7 +125,7 @@ fn rerank(given: Option<pb::Rerank>, default: &config::Rerank) -> Rerank {
         Some(0) => None,
         Some(ms) => Some(Duration::from_millis(ms.into())),
     };
-    Rerank::Top { depth, weight: given.weight.unwrap_or(RERANK_WEIGHT_DEFAULT), budget }
+    Rerank::Top { depth, weight: given.weight.unwrap_or(Rerank::WEIGHT), budget }
 }
 
 #[cfg(test)]
@@ -178,14 +177,14 @@ mod tests {
             (query.top_k, query.candidates, query.mode, query.fusion),
             (10, 50, Mode::Hybrid, Fusion::default())
         );
-        assert_eq!(query.rerank, Rerank::Top { depth: 50, weight: 0.5, budget: BUDGET });
+        assert_eq!(query.rerank, Rerank::Top { depth: 50, weight: Rerank::WEIGHT, budget: BUDGET });
         let rerank = |depth, budget_ms| {
             let given = pb::Rerank { depth, weight: None, budget_ms };
             parse(|_, settings| settings.rerank = Some(given)).unwrap().query.rerank
         };
         assert_eq!(rerank(0, None), Rerank::Off);
-        assert_eq!(rerank(5, None), Rerank::Top { depth: 5, weight: 0.5, budget: BUDGET });
-        assert_eq!(rerank(5, Some(0)), Rerank::Top { depth: 5, weight: 0.5, budget: None });
+        assert_eq!(rerank(5, None), Rerank::Top { depth: 5, weight: Rerank::WEIGHT, budget: BUDGET });
+        assert_eq!(rerank(5, Some(0)), Rerank::Top { depth: 5, weight: Rerank::WEIGHT, budget: None });
         assert_eq!(parse(|_, settings| settings.top_k = Some(80)).unwrap().query.candidates, 80);
     }
 

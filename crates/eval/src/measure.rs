@@ -21,8 +21,6 @@ const PUTS_AT_ONCE: usize = 64;
 const DOCUMENTS_DEEP: usize = 100;
 /// Candidates an arm that a search gives by default.
 const CANDIDATES: usize = 50;
-/// Share of the relevance in the mixed score by default.
-const WEIGHT: f32 = 0.5;
 
 /// How far a measurement is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +87,7 @@ impl Measurement<'_> {
         if self.rerank_depth > 0 {
             let reranked = |name, rerankers, budget| {
                 let retriever = Retriever::new(self.pool.clone(), Some(rerankers));
-                let rerank = Rerank::Top { depth: self.rerank_depth, weight: WEIGHT, budget };
+                let rerank = Rerank::Top { depth: self.rerank_depth, weight: Rerank::WEIGHT, budget };
                 self.ask(set, &partition, Way { name, mode: Mode::Hybrid, rerank, retriever }, tell)
             };
             let Rerankers { small, large } = self.rerankers.clone();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::isa::{Bytes, isa};
 use crate::{InferError, Numbers};
 
 /// What a model computes on, and in which numbers: floats on the processor, unless said otherwise.
@@ -70,14 +71,18 @@ impl fmt::Display for Numbers {
 impl FromStr for Numbers {
     type Err = NoNumbers;
 
+    /// `auto`: what is fastest on this machine.
     fn from_str(text: &str) -> Result<Numbers, NoNumbers> {
+        if text == "auto" {
+            return Ok(if isa().bytes() == Bytes::Plain { Numbers::F32 } else { Numbers::Int8 });
+        }
         [Numbers::F32, Numbers::Int8].into_iter().find(|numbers| numbers.to_string() == text).ok_or(NoNumbers)
     }
 }
 
 /// What a text that names no [`Numbers`] should have been.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("f32 or int8")]
+#[error("auto, f32 or int8")]
 pub struct NoNumbers;
 
 /// What a text that names no device should have been.

@@ -57,9 +57,14 @@ pub enum Rerank {
         depth: usize,
         /// Share of the relevance in the mixed score, 0 to 1.
         weight: f32,
-        /// Time for it; what is not scored by then counts as its fused score says. `None`: until the deadline.
+        /// Time for it; what is not scored by then counts as not relevant. `None`: until the deadline.
         budget: Option<Duration>,
     },
+}
+
+impl Rerank {
+    /// The relevance's share where a request does not say.
+    pub const WEIGHT: f32 = 0.7;
 }
 
 /// What is looked for, and how.

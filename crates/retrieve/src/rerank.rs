@@ -1,9 +1,8 @@
 //! The head of the fused list scored again: by a small cross-encoder as much of it as fits, by a large one the best of that.
 //!
 //! Every candidate has a relevance, 0 to 1, by the largest model that scored it, and a fused score, scaled to 0..1 over the
-//! head; it is ordered by `weight * relevance + (1 - weight) * fused`. One that no model has scored counts as relevant as
-//! its fused score says: it keeps its place among its like, passes what was found irrelevant, and is passed by what was
-//! found relevant.
+//! head; it is ordered by `weight * relevance + (1 - weight) * fused`. One that no model has scored counts as not relevant:
+//! to be scored never costs a place, and what is left unscored keeps its order.
 //!
 //! A model scores in waves, the best candidates first, and ends early for one of two reasons. The next wave may take longer
 //! than what is left of the budget: then what is known decides, be it nothing. Or the first places can no longer change: a
@@ -190,7 +189,7 @@ impl Head {
 
     fn mixed(&self, ordinal: usize) -> f32 {
         let Candidate { fused, relevance, .. } = self.candidates[ordinal];
-        self.mix(relevance.unwrap_or(fused), fused)
+        self.mix(relevance.unwrap_or(0.0), fused)
     }
 
     fn mix(&self, relevance: f32, fused: f32) -> f32 {

@@ -27,7 +27,6 @@ const STAGES: &str = "retrieve.rerank";
 /// Hits asked for: several may be of one document, and ten documents are judged.
 const TOP_K: usize = 20;
 const CANDIDATES: usize = 50;
-const WEIGHT: f32 = 0.5;
 
 /// What is measured within budgets.
 #[derive(Debug, Args)]
@@ -155,7 +154,7 @@ impl Budgets {
             for ((_, retriever), points) in ways.iter().zip(&mut points) {
                 for point in points.iter_mut().filter(|point| first_time || point.budget_ms.is_some()) {
                     let budget = point.budget_ms.map(Duration::from_millis);
-                    let rerank = Rerank::Top { depth: self.depth, weight: WEIGHT, budget };
+                    let rerank = Rerank::Top { depth: self.depth, weight: Rerank::WEIGHT, budget };
                     let found = search(retriever, partition, &query.text, rerank).await?;
                     point.note(&found, set, &query.id);
                 }

@@ -123,13 +123,11 @@ fn the_small_one_takes_half_at_most_and_chooses_for_the_large_one() {
 }
 
 #[test]
-fn what_was_not_scored_counts_as_its_fused_score_says() {
+fn to_be_scored_never_costs_a_place() {
     // Two of four are scored: the first is irrelevant, the second relevant.
     let some = run(&[-9.0, 9.0, 9.0, 9.0], 4, 0.5, Some(20), None);
     assert_eq!(some.reranked.large, 2);
     assert_eq!(some.order(), [2, 1, 3, 4]);
-    let heavy = run(&[-9.0, 9.0, 9.0, 9.0], 4, 1.0, Some(20), None);
-    assert_eq!(heavy.order(), [2, 3, 1, 4], "judged irrelevant, it is passed by what may be relevant");
     let none = run(&[-9.0, 9.0], 2, 0.5, Some(0), None);
     assert_eq!((none.order(), none.reranked, none.took), (vec![1, 2], Reranked::default(), Duration::ZERO));
     assert_eq!(none.hits[0].scores.relevance, None);
