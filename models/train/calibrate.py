@@ -59,7 +59,10 @@ def calibrate(logits, labels):
     slope, intercept = fit(np.concatenate(logits), np.concatenate(labels))
     table = reliability(stated, found)
     error = sum(row["pairs"] * abs(row["stated"] - row["labelled"]) for row in table if row["pairs"]) / len(stated)
-    return {"slope": round(slope, 4), "intercept": round(intercept, 4), "pairs": len(stated), "base_rate": round(found.mean(), 4),
+    # What the manifest takes: the probability if half of the candidates were relevant (Saerens et al. 2002), for how many are
+    # differs between collections.
+    even = intercept - np.log(found.mean() / (1 - found.mean()))
+    return {"slope": round(slope, 4), "intercept": round(intercept, 4), "intercept_at_even_odds": round(float(even), 4), "pairs": len(stated), "base_rate": round(found.mean(), 4),
             "brier": round(float(((stated - found) ** 2).mean()), 5),
             "brier_of_base_rate": round(float(found.mean() * (1 - found.mean())), 5),
             "expected_calibration_error": round(error, 4), "reliability": table}

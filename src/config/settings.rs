@@ -98,8 +98,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "models.reranker_small",
         variable: "IBID_RERANKER_SMALL",
-        default: "",
-        about: "cross-encoder that goes first and chooses which candidates the other one scores; empty: none",
+        default: "rerank-minilm-l2-h128-int8",
+        about: "cross-encoder that chooses which candidates the other one scores, where that one lacks the time for 20; empty: none",
     },
     Setting {
         key: "models.device",

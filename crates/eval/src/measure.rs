@@ -85,20 +85,15 @@ impl Measurement<'_> {
         };
         runs.default = runs.fused;
         if self.rerank_depth > 0 {
-            let reranked = |name, rerankers, budget| {
-                let retriever = Retriever::new(self.pool.clone(), Some(rerankers));
+            let reranked = |name, budget| {
+                let retriever = Retriever::new(self.pool.clone(), Some(self.rerankers.clone()));
                 let rerank = Rerank::Top { depth: self.rerank_depth, weight: Rerank::WEIGHT, budget };
                 self.ask(set, &partition, Way { name, mode: Mode::Hybrid, rerank, retriever }, tell)
             };
-            let Rerankers { small, large } = self.rerankers.clone();
-            runs.reranked = Some(reranked("reranked", Rerankers { small: None, large }, None).await?);
+            runs.reranked = Some(reranked("reranked", None).await?);
             runs.default = runs.reranked;
-            if small.is_some() {
-                runs.cascade = Some(reranked("cascade", self.rerankers.clone(), None).await?);
-                runs.default = runs.cascade;
-            }
             if self.rerank_budget.is_some() {
-                runs.default = Some(reranked("default", self.rerankers.clone(), self.rerank_budget).await?);
+                runs.default = Some(reranked("default", self.rerank_budget).await?);
             }
         }
         let seconds = self.clock.monotonic().saturating_sub(start).as_secs_f64();

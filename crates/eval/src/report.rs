@@ -37,11 +37,8 @@ pub struct Runs {
     pub vector: Option<RunReport>,
     /// Both, joined by reciprocal rank fusion.
     pub fused: Option<RunReport>,
-    /// The fused list with its head reranked by the large cross-encoder alone.
+    /// The fused list with its head reranked, as long as it takes.
     pub reranked: Option<RunReport>,
-    /// The fused list with its head reranked by the small cross-encoder, and the best of that by the large one.
-    #[serde(default)]
-    pub cascade: Option<RunReport>,
     /// What a search does when nothing is asked for.
     pub default: Option<RunReport>,
 }
@@ -66,14 +63,13 @@ const COLUMNS: [&str; 7] = ["run", "nDCG@10", "recall@10", "recall@100", "MRR@10
 impl fmt::Display for Report {
     /// A table: a line a run, shares with 4 digits, `-` for what was not run; then a line about the set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Runs { lexical, vector, fused, reranked, cascade, default } = &self.runs;
+        let Runs { lexical, vector, fused, reranked, default } = &self.runs;
         let rows = [
             COLUMNS.map(str::to_owned),
             row("lexical", lexical.as_ref()),
             row("vector", vector.as_ref()),
             row("fused", fused.as_ref()),
             row("reranked", reranked.as_ref()),
-            row("cascade", cascade.as_ref()),
             row("default", default.as_ref()),
         ];
         let widths: [usize; 7] =
@@ -121,7 +117,7 @@ mod tests {
     #[test]
     fn the_json_form_is_the_contract() {
         let json = serde_json::to_string(&report()).unwrap();
-        insta::assert_snapshot!(json, @r#"{"runs":{"lexical":{"ndcg@10":0.67894,"recall@10":0.8,"recall@100":0.925,"mrr@10":1.0,"p50_ms":12.5,"p95_ms":23.75},"vector":null,"fused":null,"reranked":null,"cascade":null,"default":null},"documents":5183,"queries":300,"model":"all-MiniLM-L6-v2","seconds":61.28}"#);
+        insta::assert_snapshot!(json, @r#"{"runs":{"lexical":{"ndcg@10":0.67894,"recall@10":0.8,"recall@100":0.925,"mrr@10":1.0,"p50_ms":12.5,"p95_ms":23.75},"vector":null,"fused":null,"reranked":null,"default":null},"documents":5183,"queries":300,"model":"all-MiniLM-L6-v2","seconds":61.28}"#);
         assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report());
     }
 
@@ -133,7 +129,6 @@ mod tests {
         vector          -          -           -       -       -       -
         fused           -          -           -       -       -       -
         reranked        -          -           -       -       -       -
-        cascade         -          -           -       -       -       -
         default         -          -           -       -       -       -
         5183 documents, 300 queries, all-MiniLM-L6-v2, 61.3 s
         ");

@@ -1,4 +1,5 @@
-//! The head of the fused list scored again: by a small cross-encoder as much of it as fits, by a large one the best of that.
+//! The head of the fused list scored again by a large cross-encoder; where time is too short for that, by a small one as much
+//! of it as fits, and by the large one the best of that.
 //!
 //! Every candidate has a relevance, 0 to 1, by the largest model that scored it, and a fused score, scaled to 0..1 over the
 //! head; it is ordered by `weight * relevance + (1 - weight) * fused`. One that no model has scored counts as not relevant:
@@ -18,7 +19,8 @@ use ibid_runtime::{Ctx, Priority};
 
 use crate::error::RetrieveError;
 
-/// Candidates that the large cross-encoder scores at most where a small one has gone before.
+/// Candidates that the large cross-encoder scores at most where a small one goes before: where it may not get through as many
+/// in time.
 const REFINED_MAX: usize = 20;
 /// The small one's share of the budget: one half.
 const SMALL_SHARE: u32 = 2;
@@ -28,7 +30,7 @@ const WAVE_PAIRS_MAX: usize = 16;
 /// The models that score the head.
 #[derive(Debug, Clone)]
 pub struct Rerankers {
-    /// The one that goes first where there are more candidates than the large one would score.
+    /// The one that goes first where time is too short for the large one.
     pub small: Option<Arc<dyn Rerank>>,
     /// The one that has the last word.
     pub large: Arc<dyn Rerank>,
@@ -69,7 +71,11 @@ pub(crate) async fn rerank(
     let mut reranked = Reranked::default();
     let mut order: Vec<usize> = (0..hits.len()).collect();
     let end = |share: u32| settings.budget.map(|all| start + all / share);
-    if let Some(small) = rerankers.small.as_ref().filter(|_| hits.len() > REFINED_MAX) {
+    let large = &*rerankers.large;
+    if let Some(small) = &rerankers.small
+        && hits.len() > REFINED_MAX
+        && (Waves { ctx, question, hits, end: end(1) }).is_short_for(large, &order[..REFINED_MAX]).await?
+    {
         let wanted = settings.places.max(REFINED_MAX);
         let waves = Waves { ctx, question, hits, end: end(SMALL_SHARE) };
         let scored = waves.score(&**small, &mut head, &order, wanted).await?;
@@ -83,7 +89,7 @@ pub(crate) async fn rerank(
     }
     let large_start = ctx.elapsed();
     let waves = Waves { ctx, question, hits, end: end(1) };
-    let scored = waves.score(&*rerankers.large, &mut head, &order, settings.places).await?;
+    let scored = waves.score(large, &mut head, &order, settings.places).await?;
     ctx.record("infer.rerank_large", large_start);
     for (ordinal, logit) in &scored {
         hits[*ordinal].scores.rerank_logit = Some(Ranked { rank: 0, score: *logit });
@@ -122,7 +128,7 @@ impl Waves<'_> {
         if head.settled(order, wanted) || self.left().is_some_and(|left| left.is_zero()) {
             return Ok(scored);
         }
-        let passages: Vec<Passage> = order.iter().map(|ordinal| passage(&self.hits[*ordinal])).collect();
+        let passages = self.passages(order);
         let pairs = model.pairs(self.ctx, self.question, &passages).await?;
         while scored.len() < order.len() && !head.settled(&order[scored.len()..], wanted) {
             let rest = scored.len()..order.len().min(scored.len() + WAVE_PAIRS_MAX);
@@ -138,6 +144,21 @@ impl Waves<'_> {
             }
         }
         Ok(scored)
+    }
+
+    /// Whether the model may not get through the candidates of `order` in time.
+    async fn is_short_for(&self, model: &dyn Rerank, order: &[usize]) -> Result<bool, RetrieveError> {
+        if self.left().is_none_or(|left| left.is_zero()) {
+            return Ok(false);
+        }
+        let passages = self.passages(order);
+        let pairs = model.pairs(self.ctx, self.question, &passages).await?;
+        let left = self.left();
+        Ok(pairs.expected(0..order.len()).is_none_or(|time| left.is_some_and(|left| time > left)))
+    }
+
+    fn passages(&self, order: &[usize]) -> Vec<Passage> {
+        order.iter().map(|ordinal| passage(&self.hits[*ordinal])).collect()
     }
 
     fn left(&self) -> Option<Duration> {

@@ -119,7 +119,13 @@ fn the_small_one_takes_half_at_most_and_chooses_for_the_large_one() {
     assert!(cascade.hits[0].scores.small_logit.is_some() && cascade.hits[0].scores.rerank_logit.is_some());
     let slow = run(&logits, 2, 0.9, Some(100), Some(2));
     assert_eq!(slow.reranked, Reranked { small: 25, large: 5 });
-    assert_eq!(run(&logits[20..], 2, 0.9, None, Some(1)).reranked.small, 0, "nothing to choose from");
+    assert_eq!(run(&logits[20..], 2, 0.9, Some(100), Some(1)).reranked.small, 0, "nothing to choose from");
+    assert_eq!(
+        run(&logits, 2, 0.9, Some(200), Some(1)).reranked,
+        Reranked { small: 0, large: 20 },
+        "time for the large one"
+    );
+    assert_eq!(run(&logits, 40, 0.9, None, Some(1)).reranked, Reranked { small: 0, large: 40 }, "all the time");
 }
 
 #[test]
