@@ -10,7 +10,7 @@ use crate::{EMBEDDER, RERANKER, ctx, id, models_dir, pool, shipped};
 fn the_shipped_models_are_listed_and_whole() {
     let models = shipped().list().unwrap();
     let names: Vec<&str> = models.iter().map(|model| model.entry.id.as_str()).collect();
-    assert_eq!(names, [EMBEDDER, RERANKER]);
+    assert_eq!(names, [EMBEDDER, RERANKER, "rerank-minilm-l2-h128-int8"]);
     for model in models {
         assert_eq!(model.entry.precision, Precision::Int8Rows);
         let files = shipped().verify(&model.entry.id).unwrap();
