@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use ibid_runtime::{Disk, RealDisk};
-use tantivy::directory::{MmapDirectory, RamDirectory};
+use tantivy::directory::{DirectoryClone, MmapDirectory, RamDirectory};
 use tantivy::index::{IndexSettings, SegmentComponent, SegmentMeta};
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::store::Compressor;
@@ -45,6 +45,8 @@ pub struct Opened {
 /// The BM25 index of one partition. While nothing is written or merged it has no thread and no write buffer.
 pub struct LexicalIndex {
     index: Index,
+    /// The index's files, if they are in a folder.
+    files: Option<MmapDirectory>,
     fields: Fields,
     analyzer: TextAnalyzer,
     writing: Mutex<Writing>,
@@ -79,12 +81,16 @@ impl LexicalIndex {
 
     fn open_or_panic(storage: &Storage, analysis: Analysis) -> Result<Opened, LexicalError> {
         let failed = LexicalError::when("open");
-        let directory: Box<dyn Directory> = match storage {
-            Storage::Memory => Box::new(RamDirectory::create()),
+        let files = match storage {
+            Storage::Memory => None,
             Storage::Folder(folder) => {
                 RealDisk.create_dir_all(folder).map_err(|error| failed(error.into()))?;
-                Box::new(MmapDirectory::open(folder).map_err(|error| failed(error.into()))?)
+                Some(MmapDirectory::open(folder).map_err(|error| failed(error.into()))?)
             }
+        };
+        let directory: Box<dyn Directory> = match &files {
+            Some(files) => files.box_clone(),
+            None => Box::new(RamDirectory::create()),
         };
         let (schema, fields) = schema(analysis);
         let analyzer = analysis.analyzer();
@@ -109,7 +115,7 @@ impl LexicalIndex {
         };
         let state = State::load(&index, fields, analyzer.clone(), None)?;
         let current = RwLock::new(Snapshot(Arc::new(state)));
-        let index = LexicalIndex { index, fields, analyzer, writing: Mutex::default(), current };
+        let index = LexicalIndex { index, files, fields, analyzer, writing: Mutex::default(), current };
         Ok(Opened { index, checkpoint })
     }
 
@@ -198,6 +204,11 @@ impl LexicalIndex {
         let before = self.snapshot();
         let state = State::load(&self.index, self.fields, self.analyzer.clone(), Some(&before.0))?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Snapshot(Arc::new(state));
+        drop(before);
+        if let Some(files) = &self.files {
+            // tantivy keeps the name of every file that it ever mapped, until it is asked which ones it has mapped.
+            files.get_cache_info();
+        }
         Ok(())
     }
 }
