@@ -16,8 +16,8 @@ use crate::harness::{Client, reason};
 const TICK: Duration = Duration::from_millis(50);
 const STILL_TICKS: u32 = 10;
 const STILL_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a caller who has left may cost: 100 ms on each of two cores, and as much for hanging up.
-const AFTER_MAX: Duration = Duration::from_millis(400);
+/// What a caller who has left may cost: 100 ms on each of two cores.
+const AFTER_MAX: Duration = Duration::from_millis(200);
 
 /// `IBID_TEST_GGUF`, a GGUF file of a small Llama, if there is one.
 fn gguf() -> Option<PathBuf> {
