@@ -144,12 +144,12 @@ impl KeyDeriver {
         u64::from_le_bytes(bytes[..8].try_into().expect("eight of sixteen bytes"))
     }
 
-    /// The `incarnation`-th (from 0) tenant of this name.
+    /// The tenant of this name and incarnation, a number that no tenant of this name had before.
     pub fn tenant(&self, name: &TenantName, incarnation: u64) -> TenantKey {
         TenantKey(self.number("tenant", &[name.as_str().as_bytes(), &incarnation.to_le_bytes()]))
     }
 
-    /// The `incarnation`-th (from 0) collection of this name in `tenant`.
+    /// The collection of this name and incarnation in `tenant`.
     pub fn collection(&self, tenant: TenantKey, name: &CollectionName, incarnation: u64) -> CollectionKey {
         let parts = [&tenant.0.to_le_bytes()[..], name.as_str().as_bytes(), &incarnation.to_le_bytes()];
         CollectionKey(self.number("collection", &parts))

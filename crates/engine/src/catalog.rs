@@ -10,10 +10,7 @@ use ibid_ledger::{Embedding, Record};
 pub(crate) struct TenantEntry {
     pub(crate) key: TenantKey,
     pub(crate) created_ms: u64,
-    pub(crate) incarnation: u64,
     pub(crate) collections: BTreeMap<CollectionName, CollectionEntry>,
-    /// The next incarnation of each collection's name.
-    incarnations: HashMap<CollectionName, u64>,
 }
 
 /// A collection's record.
@@ -22,7 +19,6 @@ pub(crate) struct CollectionEntry {
     pub(crate) key: PartitionKey,
     pub(crate) settings: CollectionSettings,
     pub(crate) created_ms: u64,
-    pub(crate) incarnation: u64,
     /// The models of its vectors, once they were changed.
     pub(crate) embedding: Option<Embedding>,
 }
@@ -33,23 +29,9 @@ pub(crate) struct Catalog {
     pub(crate) keyring: Keyring,
     pub(crate) tenants: BTreeMap<TenantName, TenantEntry>,
     by_key: HashMap<TenantKey, TenantName>,
-    /// The next incarnation of each tenant's name.
-    incarnations: HashMap<TenantName, u64>,
-}
-
-impl TenantEntry {
-    /// The incarnation that a new collection called `name` would be.
-    pub(crate) fn next_incarnation(&self, name: &CollectionName) -> u64 {
-        self.incarnations.get(name).copied().unwrap_or(0)
-    }
 }
 
 impl Catalog {
-    /// The incarnation that a new tenant called `name` would be.
-    pub(crate) fn next_incarnation(&self, name: &TenantName) -> u64 {
-        self.incarnations.get(name).copied().unwrap_or(0)
-    }
-
     pub(crate) fn tenant_by_key(&self, key: TenantKey) -> Option<(&TenantName, &TenantEntry)> {
         self.by_key.get(&key).and_then(|name| self.tenants.get_key_value(name))
     }
@@ -61,37 +43,28 @@ impl Catalog {
     /// Applies a record. Those that are not the catalog's change nothing.
     pub(crate) fn apply(&mut self, record: &Record) {
         match record {
-            Record::TenantCreated { tenant, name, incarnation, created_ms } => {
-                self.incarnations.insert(name.clone(), incarnation + 1);
+            Record::TenantCreated { tenant, name, created_ms } => {
                 self.keyring.add_tenant(*tenant, name.clone());
                 self.by_key.insert(*tenant, name.clone());
-                let entry = TenantEntry {
-                    key: *tenant,
-                    created_ms: *created_ms,
-                    incarnation: *incarnation,
-                    collections: BTreeMap::new(),
-                    incarnations: HashMap::new(),
-                };
+                let entry = TenantEntry { key: *tenant, created_ms: *created_ms, collections: BTreeMap::new() };
                 self.tenants.insert(name.clone(), entry);
             }
-            Record::TenantDeleted { tenant, name, incarnation, .. } => {
-                self.incarnations.insert(name.clone(), incarnation + 1);
+            Record::TenantDeleted { tenant, .. } => {
                 self.keyring.remove_tenant(*tenant);
-                self.by_key.remove(tenant);
-                self.tenants.remove(name);
+                if let Some(name) = self.by_key.remove(tenant) {
+                    self.tenants.remove(&name);
+                }
             }
             Record::KeyCreated { key } => self.keyring.add_key(key.clone()),
             Record::KeyRevoked { id, .. } => {
                 self.keyring.revoke(*id);
             }
-            Record::CollectionCreated { partition, name, incarnation, settings, created_ms } => {
+            Record::CollectionCreated { partition, name, settings, created_ms } => {
                 let Some(tenant) = self.tenant_mut(partition.tenant) else { return };
-                tenant.incarnations.insert(name.clone(), incarnation + 1);
                 let entry = CollectionEntry {
                     key: *partition,
                     settings: settings.clone(),
                     created_ms: *created_ms,
-                    incarnation: *incarnation,
                     embedding: None,
                 };
                 tenant.collections.insert(name.clone(), entry);
@@ -107,16 +80,17 @@ impl Catalog {
                     entry.embedding = Some(embedding.clone());
                 }
             }
-            Record::CollectionDeleted { partition, name, incarnation } => {
+            Record::CollectionDeleted { partition, .. } => {
                 let Some(tenant) = self.tenant_mut(partition.tenant) else { return };
-                tenant.incarnations.insert(name.clone(), incarnation + 1);
-                tenant.collections.remove(name);
+                tenant.collections.retain(|_, entry| entry.key != *partition);
             }
             Record::FolderCreated { .. }
             | Record::DocumentPut { .. }
             | Record::DocumentChunked { .. }
             | Record::DocumentEmbedded { .. }
             | Record::DocumentDeleted { .. }
+            | Record::PartitionMarked { .. }
+            | Record::PutRemembered { .. }
             | Record::IndexCheckpoint { .. } => {}
         }
     }

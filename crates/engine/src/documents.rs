@@ -5,7 +5,7 @@ use std::ops::{Bound, Range};
 use std::sync::{Arc, Weak};
 
 use ibid_core::{DocumentId, DocumentKey, Generation, Label, MediaType, Metadata, Reader, Readers, Revision};
-use ibid_ledger::{Position, StoredChunk, StoredDocument};
+use ibid_ledger::{Sequence, StoredChunk, StoredDocument};
 use roaring::RoaringBitmap;
 
 use crate::lanes::Which;
@@ -41,7 +41,7 @@ pub(crate) struct Progress {
 pub(crate) struct Version {
     pub(crate) revision: Revision,
     pub(crate) generation: Generation,
-    pub(crate) put: Position,
+    pub(crate) put: Sequence,
     pub(crate) meta: Arc<Meta>,
     /// `None` until it is cut.
     pub(crate) cut: Option<Arc<Cut>>,
@@ -178,7 +178,7 @@ impl Entry {
 pub(crate) struct Labelled {
     pub(crate) id: DocumentId,
     pub(crate) revision: Revision,
-    pub(crate) put: Position,
+    pub(crate) put: Sequence,
     pub(crate) meta: Arc<Meta>,
     pub(crate) cut: Arc<Cut>,
 }

@@ -151,6 +151,7 @@ impl EngineError {
             }
             LedgerError::Write { .. } | LedgerError::Poisoned => EngineError::ReadOnly,
             LedgerError::Closed => EngineError::Closing,
+            LedgerError::Stopped(stopped) => EngineError::Stopped(stopped),
             LedgerError::Corrupt { .. } | LedgerError::Text | LedgerError::NoSecret => {
                 EngineError::Damaged(error.to_string())
             }
@@ -158,6 +159,7 @@ impl EngineError {
             | LedgerError::Read { .. }
             | LedgerError::TooLarge { .. }
             | LedgerError::Newer { .. }
+            | LedgerError::Older { .. }
             | LedgerError::Index { .. }
             | LedgerError::Thread { .. } => EngineError::Ledger(error),
         }

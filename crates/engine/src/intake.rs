@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, mpsc};
 
 use futures::channel::oneshot;
 use ibid_core::{DocumentId, DocumentKey, Generation, PartitionKey, Revision};
-use ibid_ledger::{Pending, Position, Record};
+use ibid_ledger::{Pending, Record, Sequence};
 use ibid_runtime::start_thread;
 use tokio::sync::OwnedMutexGuard;
 
@@ -49,7 +49,7 @@ pub(crate) enum Commit {
 /// Applies writes until the engine closes.
 pub(crate) fn run(shared: &Arc<Shared>, accepted: mpsc::Receiver<Accepted>) {
     for Accepted { pending, commit } in accepted {
-        let committed = pending.wait().map(|committed| committed.position).map_err(EngineError::of_ledger);
+        let committed = pending.wait().map_err(EngineError::of_ledger);
         apply(shared, committed, commit);
     }
 }
@@ -65,7 +65,7 @@ fn ended_by(shared: &Shared, record: &Record) -> Vec<PartitionKey> {
     collections.into_iter().flatten().map(|entry| entry.key).collect()
 }
 
-fn apply(shared: &Arc<Shared>, committed: Result<Position, EngineError>, commit: Commit) {
+fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit: Commit) {
     match commit {
         Commit::Catalog { record, _turn, done } => {
             let ended = committed.as_ref().map_or_else(|_| Vec::new(), |_| ended_by(shared, &record));

@@ -10,7 +10,7 @@ use ibid_core::{
     CollectionName, CollectionSettings, DocumentId, DocumentKey, Filter, Generation, PartitionKey, Reader, Revision,
     TenantId,
 };
-use ibid_ledger::{Ledger, Position, Record, StoredDocument};
+use ibid_ledger::{Ledger, Record, Sequence, StoredDocument};
 use ibid_lexical::LexicalIndex;
 use ibid_runtime::Ctx;
 use tokio::sync::watch;
@@ -220,12 +220,12 @@ impl State {
     }
 
     /// A stored version, read from the ledger.
-    pub(crate) fn stored(&self, put: Position) -> Result<StoredDocument, EngineError> {
+    pub(crate) fn stored(&self, put: Sequence) -> Result<StoredDocument, EngineError> {
         stored(&self.shared.ledger, put)
     }
 
     /// The stored text of a version.
-    pub(crate) fn text(&self, put: Position) -> Result<String, EngineError> {
+    pub(crate) fn text(&self, put: Sequence) -> Result<String, EngineError> {
         self.stored(put)?.text.unpack().map_err(EngineError::of_ledger)
     }
 
@@ -310,8 +310,8 @@ struct Reached {
     chunks: u32,
 }
 
-/// The document that stands at a position of the ledger.
-pub(crate) fn stored(ledger: &Ledger, put: Position) -> Result<StoredDocument, EngineError> {
+/// The document of a record of the ledger.
+pub(crate) fn stored(ledger: &Ledger, put: Sequence) -> Result<StoredDocument, EngineError> {
     let record = ledger.read(put).map_err(EngineError::of_ledger)?;
     if let Record::DocumentPut { put, .. } = record {
         return Ok(*put);

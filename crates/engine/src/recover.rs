@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ibid_chunk::Chunker;
 use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Generation, Label, PartitionKey, Revision};
-use ibid_ledger::{Head, Ledger, ModelKey, ModelVersion, Position, Record, SecondModel};
+use ibid_ledger::{Head, Ledger, ModelKey, ModelVersion, Record, SecondModel, Sequence};
 use ibid_lexical::{Analysis, Changes, LexicalError, LexicalIndex, Storage};
 use ibid_vector::VectorIndex;
 use roaring::RoaringBitmap;
@@ -106,13 +106,8 @@ fn named(ModelVersion { id, revision, dimension }: &ModelVersion) -> String {
 
 /// The collection read by other settings: the index of words is kept if its analysis stays as it is.
 pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Reading, EngineError> {
-    let entry = CollectionEntry {
-        key: state.key,
-        settings: settings.clone(),
-        created_ms: state.created_ms,
-        incarnation: 0,
-        embedding: None,
-    };
+    let entry =
+        CollectionEntry { key: state.key, settings: settings.clone(), created_ms: state.created_ms, embedding: None };
     // Whoever changes what is served waits for this one; the lock of the documents is not held over the work.
     let (served, generation) = {
         let documents = state.documents();
@@ -187,7 +182,7 @@ fn read_version(
     Ok(Some((document.id, Version { cut, embedded, embedded_second, ..durable })))
 }
 
-pub(crate) fn read_cut(ledger: &Ledger, position: Position) -> Result<Arc<Cut>, EngineError> {
+pub(crate) fn read_cut(ledger: &Ledger, position: Sequence) -> Result<Arc<Cut>, EngineError> {
     let record = ledger.read(position).map_err(EngineError::of_ledger)?;
     let Record::DocumentChunked { first_label, title, chunks, .. } = record else {
         return Err(EngineError::Damaged("the ledger has another record where chunks should be".to_owned()));

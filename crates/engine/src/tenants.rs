@@ -75,20 +75,31 @@ impl Engine {
         look(&self.shared.catalog())
     }
 
+    /// Tells a tenant or collection from all that had its name before, of which nothing is remembered.
+    fn incarnation(&self, tenant: u64, name: &str) -> u64 {
+        let domain = [b"incarnation", &tenant.to_le_bytes()[..], name.as_bytes()].concat();
+        let mut random = [0; 8];
+        self.shared.parts.random.fill(&domain, &mut random);
+        u64::from_le_bytes(random)
+    }
+
     /// Creates a tenant.
     ///
     /// # Errors
     /// [`EngineError::Exists`], or the ledger failed.
     pub async fn create_tenant(&self, _by: &Operator, name: TenantName) -> Result<TenantInfo, EngineError> {
         let turn = self.turn().await;
-        let (exists, incarnation) =
-            self.catalog(|catalog| (catalog.tenants.contains_key(&name), catalog.next_incarnation(&name)));
-        if exists {
+        if self.catalog(|catalog| catalog.tenants.contains_key(&name)) {
             return Err(EngineError::Exists { kind: "tenant", name: name.to_string() });
         }
-        let tenant = self.shared.keys.tenant(&name, incarnation);
+        let tenant = loop {
+            let tenant = self.shared.keys.tenant(&name, self.incarnation(0, name.as_str()));
+            if !self.shared.ledger.has_tenant(tenant).map_err(EngineError::of_ledger)? {
+                break tenant;
+            }
+        };
         let created_ms = self.shared.parts.clock.unix_ms();
-        self.commit(Record::TenantCreated { tenant, name: name.clone(), incarnation, created_ms }, turn).await?;
+        self.commit(Record::TenantCreated { tenant, name: name.clone(), created_ms }, turn).await?;
         Ok(TenantInfo { name, created_ms })
     }
 
@@ -145,10 +156,10 @@ impl Engine {
     /// [`EngineError::NotFound`], or the ledger failed.
     pub async fn delete_tenant(&self, _by: &Operator, name: &TenantName) -> Result<(), EngineError> {
         let turn = self.turn().await;
-        let found = self.catalog(|catalog| catalog.tenants.get(name).map(|tenant| (tenant.key, tenant.incarnation)));
-        let (tenant, incarnation) = found.ok_or_else(|| no_tenant(name))?;
+        let found = self.catalog(|catalog| catalog.tenants.get(name).map(|tenant| tenant.key));
+        let tenant = found.ok_or_else(|| no_tenant(name))?;
         let deleted_ms = self.shared.parts.clock.unix_ms();
-        self.commit(Record::TenantDeleted { tenant, name: name.clone(), incarnation, deleted_ms }, turn).await
+        self.commit(Record::TenantDeleted { tenant, deleted_ms }, turn).await
     }
 
     /// Makes a key: an operator for any tenant, or (`tenant` = `None`) for operators; a tenant's key with the scope Admin
@@ -251,19 +262,22 @@ impl Engine {
     ) -> Result<CollectionInfo, EngineError> {
         self.check_model(&settings)?;
         let turn = self.turn().await;
-        let (exists, incarnation) = self
-            .catalog(|catalog| {
-                let (_, entry) = catalog.tenant_by_key(tenant.key())?;
-                Some((entry.collections.contains_key(&name), entry.next_incarnation(&name)))
-            })
+        let exists = self
+            .catalog(|catalog| Some(catalog.tenant_by_key(tenant.key())?.1.collections.contains_key(&name)))
             .ok_or_else(|| no_tenant(tenant.name()))?;
         if exists {
             return Err(EngineError::Exists { kind: "collection", name: name.to_string() });
         }
-        let collection = self.shared.keys.collection(tenant.key(), &name, incarnation);
-        let partition = PartitionKey { tenant: tenant.key(), collection };
+        let partition = loop {
+            let incarnation = self.incarnation(tenant.key().0, name.as_str());
+            let collection = self.shared.keys.collection(tenant.key(), &name, incarnation);
+            let partition = PartitionKey { tenant: tenant.key(), collection };
+            if !self.shared.ledger.has_partition(partition).map_err(EngineError::of_ledger)? {
+                break partition;
+            }
+        };
         let created_ms = self.shared.parts.clock.unix_ms();
-        let record = Record::CollectionCreated { partition, name: name.clone(), incarnation, settings, created_ms };
+        let record = Record::CollectionCreated { partition, name: name.clone(), settings, created_ms };
         self.commit(record, turn).await?;
         Ok(self.partition(ctx, tenant, &name).await?.info())
     }
@@ -329,10 +343,10 @@ impl Engine {
     /// [`EngineError::NotFound`], or the ledger failed.
     pub async fn delete_collection(&self, tenant: &TenantId, name: &CollectionName) -> Result<(), EngineError> {
         let turn = self.turn().await;
-        let found =
-            self.catalog(|catalog| catalog.collection(tenant.key(), name).map(|entry| (entry.key, entry.incarnation)));
-        let (partition, incarnation) = found.ok_or_else(|| no_collection(name))?;
-        self.commit(Record::CollectionDeleted { partition, name: name.clone(), incarnation }, turn).await
+        let found = self.catalog(|catalog| catalog.collection(tenant.key(), name).map(|entry| entry.key));
+        let partition = found.ok_or_else(|| no_collection(name))?;
+        let deleted_ms = self.shared.parts.clock.unix_ms();
+        self.commit(Record::CollectionDeleted { partition, deleted_ms }, turn).await
     }
 
     fn check_model(&self, settings: &CollectionSettings) -> Result<(), EngineError> {

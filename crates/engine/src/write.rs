@@ -280,7 +280,6 @@ impl Partition {
             let record = Record::DocumentDeleted {
                 partition: self.state.key,
                 document: key,
-                id: id.clone(),
                 revision,
                 generation,
                 deleted_ms: self.state.shared.parts.clock.unix_ms(),
@@ -317,7 +316,7 @@ impl Version {
     pub(crate) fn durable(
         revision: Revision,
         generation: Generation,
-        put: ibid_ledger::Position,
+        put: ibid_ledger::Sequence,
         meta: Arc<Meta>,
     ) -> Version {
         Version {

@@ -8,34 +8,25 @@ use std::task::{Context, Poll};
 use futures::channel::oneshot;
 
 use crate::frame::Body;
-use crate::{LedgerError, Position, Record};
-
-/// Where a record went: said once it is durable and indexed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
-    /// Its place in the order of all records, from 1.
-    pub sequence: u64,
-    /// Where it stands.
-    pub position: Position,
-}
+use crate::{LedgerError, Record, Sequence};
 
 /// A record on its way to the disk. Dropping it does not stop the write.
 #[derive(Debug)]
 #[must_use = "the record is durable only once this says so"]
-pub struct Pending(oneshot::Receiver<Result<Committed, LedgerError>>);
+pub struct Pending(oneshot::Receiver<Result<Sequence, LedgerError>>);
 
 impl Pending {
     /// Waits on this thread: for callers that are not async.
     ///
     /// # Errors
     /// As [`crate::Ledger::append`].
-    pub fn wait(self) -> Result<Committed, LedgerError> {
+    pub fn wait(self) -> Result<Sequence, LedgerError> {
         futures::executor::block_on(self)
     }
 }
 
 impl Future for Pending {
-    type Output = Result<Committed, LedgerError>;
+    type Output = Result<Sequence, LedgerError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or(Err(LedgerError::Closed)))
@@ -46,11 +37,11 @@ impl Future for Pending {
 pub(crate) struct Entry {
     pub(crate) record: Record,
     pub(crate) body: Body,
-    answer: oneshot::Sender<Result<Committed, LedgerError>>,
+    answer: oneshot::Sender<Result<Sequence, LedgerError>>,
 }
 
 impl Entry {
-    pub(crate) fn answer(self, result: Result<Committed, LedgerError>) {
+    pub(crate) fn answer(self, result: Result<Sequence, LedgerError>) {
         // The caller may have left: the record is written all the same.
         let _ = self.answer.send(result);
     }

@@ -7,7 +7,7 @@ use crate::frame::Body;
 use crate::index::{self, Index, IndexError, Overlay};
 use crate::log::{Log, WriteError, Writer};
 use crate::replay::{self, Kept};
-use crate::{Committed, IndexState, LedgerError, Record, Stats};
+use crate::{IndexState, LedgerError, Record, Sequence, Stats};
 
 /// What the commit thread owns, and what it shares with readers.
 pub(crate) struct Committer {
@@ -17,7 +17,7 @@ pub(crate) struct Committer {
     pub(crate) kept: Arc<RwLock<Kept>>,
     pub(crate) stats: Arc<Mutex<Stats>>,
     /// The sequence of the checkpoint that the log ends with, if it does.
-    pub(crate) checkpoint: Option<u64>,
+    pub(crate) checkpoint: Option<Sequence>,
 }
 
 /// Tells who waits that the thread is gone, whatever ended it.
@@ -27,6 +27,10 @@ impl Drop for Abandon {
     fn drop(&mut self) {
         self.0.abandon();
     }
+}
+
+fn sequences(first: Sequence) -> impl Iterator<Item = Sequence> {
+    (first.0..).map(Sequence)
 }
 
 impl Committer {
@@ -49,13 +53,13 @@ impl Committer {
         let bodies: Vec<&Body> = entries.iter().map(|entry| &entry.body).collect();
         let written = self.writer.write(&bodies);
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.writer.stats();
-        let answers: Vec<Result<Committed, LedgerError>> = match written {
-            Ok(committed) => {
-                if let Err(error) = self.index(&entries, &committed) {
+        let answers: Vec<Result<Sequence, LedgerError>> = match written {
+            Ok(first) => {
+                if let Err(error) = self.index(&entries, first) {
                     // The records are durable all the same.
                     self.reindex(error.to_string());
                 }
-                committed.into_iter().map(Ok).collect()
+                sequences(first).take(entries.len()).map(Ok).collect()
             }
             Err(error) => {
                 if let WriteError::Broken(source) = &error {
@@ -69,11 +73,11 @@ impl Committer {
         entries.into_iter().zip(answers).for_each(|(entry, answer)| entry.answer(answer));
     }
 
-    fn index(&self, entries: &[Entry], committed: &[Committed]) -> Result<(), IndexError> {
+    fn index(&self, entries: &[Entry], first: Sequence) -> Result<(), IndexError> {
         let index = self.current().ok_or_else(|| IndexError::Failed("the index is not there".to_owned()))?;
         let mut view = Overlay::new(&*index);
-        for (entry, committed) in entries.iter().zip(committed) {
-            index::apply(&mut view, committed.sequence, committed.position, &entry.record)?;
+        for (sequence, entry) in sequences(first).zip(entries) {
+            index::apply(&mut view, sequence, &entry.record)?;
         }
         view.commit()
     }
@@ -112,7 +116,7 @@ impl Committer {
                 return Ok(());
             }
         };
-        let record = Record::IndexCheckpoint { sequence, entries: digest.entries, hash: digest.hash };
+        let record = Record::IndexCheckpoint { sequence: sequence.0, entries: digest.entries, hash: digest.hash };
         self.writer.write(&[&Body::of(&record)?])?;
         Ok(())
     }

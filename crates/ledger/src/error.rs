@@ -3,6 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use ibid_runtime::Stopped;
+
+use crate::Sequence;
+
 /// Why the ledger refused, or failed. No message names a path, a name or a text.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
@@ -49,12 +53,10 @@ pub enum LedgerError {
         bytes_max: u64,
     },
     /// What the log holds there is not what was written.
-    #[error("the record at offset {offset} of segment {segment} fails its checksum")]
+    #[error("record {sequence} of the log is missing or fails its checksum")]
     Corrupt {
-        /// The segment's number.
-        segment: u32,
-        /// Where the record starts in it, in bytes.
-        offset: u64,
+        /// Its place in the order of all records.
+        sequence: Sequence,
     },
     /// A compressed text that does not unpack to what it states.
     #[error("a stored text does not unpack to its stated length")]
@@ -67,6 +69,14 @@ pub enum LedgerError {
         /// The highest one known.
         supported: u32,
     },
+    /// Written by an earlier version of this program, in a form that is not read any more.
+    #[error("the log has format {found}, this version reads {supported} and later ones; use the version that wrote it")]
+    Older {
+        /// The format found.
+        found: u32,
+        /// The lowest one read.
+        supported: u32,
+    },
     /// Every copy of the folder's secret is damaged: no internal key can be derived from a name.
     #[error("every copy of the folder's secret is damaged; restore the folder from a backup")]
     NoSecret,
@@ -76,6 +86,9 @@ pub enum LedgerError {
         /// What happened.
         detail: String,
     },
+    /// Nobody waits for the work any more.
+    #[error(transparent)]
+    Stopped(Stopped),
     /// The operating system refused the ledger's thread.
     #[error("start the ledger's thread")]
     Thread {

@@ -1,18 +1,18 @@
 //! The bytes around a body. Numbers are little-endian, checksums are CRC-32 (IEEE).
 //!
 //! ```text
-//! segment header, 64 bytes                     record header, 76 bytes, followed by the body
+//! segment header, 80 bytes                     record header, 76 bytes, followed by the body
 //!  0  8  magic "ibidlog\n"                      0  4  magic "\xb1IR\n"
 //!  8  4  format                                 4  2  format
 //! 12  4  segment number, from 1                 6  1  kind
 //! 16  8  its first record's sequence            7  1  0
 //! 24 32  the folder's secret                    8  8  folder id
 //! 56  4  header checksum of the record before  16  8  sequence, from 1, no gaps
-//! 60  4  checksum of 0..60                     24  8  last sequence known durable when this was written
-//!                                              32  8  tenant key id: 0, not encrypted
-//!                                              40 24  nonce: zeros
-//!                                              64  4  body length
-//!                                              68  4  body checksum
+//! 60  4  compacted: the last segment it is     24  8  last sequence known durable when this was written
+//!        made of, by number; else 0            32  8  tenant key id: 0, not encrypted
+//! 64  8  and that one's last sequence          40 24  nonce: zeros
+//! 72  4  and that record's header checksum     64  4  body length
+//! 76  4  checksum of 0..76                     68  4  body checksum
 //!                                              72  4  checksum of 0..72
 //! ```
 //!
@@ -20,10 +20,12 @@
 //! the next one byte by byte, through bodies that clients filled: the folder id, which no client knows, is what they
 //! cannot forge. Every segment carries a copy of the secret, because without it no name leads to its key.
 
-use crate::{LedgerError, Position, Record, RecordKind};
+use crate::{LedgerError, Record, Sequence};
 
-/// The newest format, of segments and of records. Since 2 there are records of a collection's models.
-pub(crate) const FORMAT: u16 = 2;
+/// The newest format, of segments and of records.
+pub(crate) const FORMAT: u16 = 3;
+/// The oldest format that is read. Formats 1 and 2 were never released.
+const FORMAT_OLDEST: u16 = 3;
 /// The longest body, in bytes.
 pub(crate) const BODY_BYTES_MAX: u32 = 128 << 20;
 
@@ -44,43 +46,68 @@ impl FolderId {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) segment: u32,
-    pub(crate) first_sequence: u64,
+    pub(crate) first_sequence: Sequence,
     pub(crate) secret: [u8; 32],
     pub(crate) previous_checksum: u32,
+    /// `None` for a segment as it was written.
+    pub(crate) compacted: Option<CompactedFrom>,
+}
+
+/// What a compacted segment stands for: everything from its own number and first sequence up to here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CompactedFrom {
+    /// The last segment's number.
+    pub(crate) segment: u32,
+    /// Its last record's sequence.
+    pub(crate) sequence: Sequence,
+    /// That record's header checksum: what the next segment names as the one before it.
+    pub(crate) checksum: u32,
 }
 
 impl SegmentHeader {
-    pub(crate) const BYTES: usize = 64;
+    pub(crate) const BYTES: usize = 80;
 
     pub(crate) fn encode(&self) -> [u8; SegmentHeader::BYTES] {
         let mut bytes = [0; SegmentHeader::BYTES];
         bytes[..8].copy_from_slice(SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&u32::from(FORMAT).to_le_bytes());
         bytes[12..16].copy_from_slice(&self.segment.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.first_sequence.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.first_sequence.0.to_le_bytes());
         bytes[24..56].copy_from_slice(&self.secret);
         bytes[56..60].copy_from_slice(&self.previous_checksum.to_le_bytes());
-        let checksum = crc32fast::hash(&bytes[..60]);
-        bytes[60..].copy_from_slice(&checksum.to_le_bytes());
+        if let Some(from) = self.compacted {
+            bytes[60..64].copy_from_slice(&from.segment.to_le_bytes());
+            bytes[64..72].copy_from_slice(&from.sequence.0.to_le_bytes());
+            bytes[72..76].copy_from_slice(&from.checksum.to_le_bytes());
+        }
+        let checksum = crc32fast::hash(&bytes[..76]);
+        bytes[76..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
     /// `None` if this is no whole header.
     ///
     /// # Errors
-    /// [`LedgerError::Newer`]
+    /// [`LedgerError::Newer`], [`LedgerError::Older`].
     pub(crate) fn decode(bytes: &[u8; SegmentHeader::BYTES]) -> Result<Option<SegmentHeader>, LedgerError> {
-        if &bytes[..8] != SEGMENT_MAGIC || crc32fast::hash(&bytes[..60]) != u32_at(bytes, 60) {
+        if &bytes[..8] != SEGMENT_MAGIC {
+            return Ok(None);
+        }
+        // Before format 3 the checksum stood where a compacted segment's origin stands now.
+        let earlier = crc32fast::hash(&bytes[..60]) == u32_at(bytes, 60);
+        if !earlier && crc32fast::hash(&bytes[..76]) != u32_at(bytes, 76) {
             return Ok(None);
         }
         supported(u32_at(bytes, 8))?;
         let mut secret = [0; 32];
         secret.copy_from_slice(&bytes[24..56]);
+        let (segment, sequence, checksum) = (u32_at(bytes, 60), Sequence(u64_at(bytes, 64)), u32_at(bytes, 72));
         Ok(Some(SegmentHeader {
             segment: u32_at(bytes, 12),
-            first_sequence: u64_at(bytes, 16),
+            first_sequence: Sequence(u64_at(bytes, 16)),
             secret,
             previous_checksum: u32_at(bytes, 56),
+            compacted: (segment > 0).then_some(CompactedFrom { segment, sequence, checksum }),
         }))
     }
 }
@@ -89,8 +116,8 @@ impl SegmentHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     pub(crate) kind: u8,
-    pub(crate) sequence: u64,
-    pub(crate) durable: u64,
+    pub(crate) sequence: Sequence,
+    pub(crate) durable: Sequence,
     pub(crate) body_bytes: u32,
     pub(crate) body_checksum: u32,
 }
@@ -105,8 +132,8 @@ impl RecordHeader {
         bytes[4..6].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[6] = self.kind;
         bytes[8..16].copy_from_slice(&folder.0.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.durable.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.sequence.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.durable.0.to_le_bytes());
         bytes[64..68].copy_from_slice(&self.body_bytes.to_le_bytes());
         bytes[68..72].copy_from_slice(&self.body_checksum.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..72]);
@@ -117,7 +144,7 @@ impl RecordHeader {
     /// `None` if `bytes` do not start with a whole header of this folder.
     ///
     /// # Errors
-    /// [`LedgerError::Newer`]
+    /// [`LedgerError::Newer`], [`LedgerError::Older`].
     pub(crate) fn decode(bytes: &[u8], folder: FolderId) -> Result<Option<RecordHeader>, LedgerError> {
         if bytes.len() < RecordHeader::BYTES || !bytes.starts_with(RECORD_MAGIC) || folder_at(bytes) != folder {
             return Ok(None);
@@ -128,8 +155,8 @@ impl RecordHeader {
         supported(u32::from(u16::from_le_bytes([bytes[4], bytes[5]])))?;
         Ok(Some(RecordHeader {
             kind: bytes[6],
-            sequence: u64_at(bytes, 16),
-            durable: u64_at(bytes, 24),
+            sequence: Sequence(u64_at(bytes, 16)),
+            durable: Sequence(u64_at(bytes, 24)),
             body_bytes: u32_at(bytes, 64),
             body_checksum: u32_at(bytes, 68),
         }))
@@ -138,17 +165,6 @@ impl RecordHeader {
     /// The record's length, header included.
     pub(crate) fn record_bytes(&self) -> u64 {
         RecordHeader::BYTES as u64 + u64::from(self.body_bytes)
-    }
-
-    /// Where the record stands whose header is at `offset` of `segment`.
-    pub(crate) fn position(&self, segment: u32, offset: u64) -> Position {
-        // Bodies are far shorter than what saturates; a header that claims otherwise is found out when it is read.
-        let bytes = u32::try_from(self.record_bytes()).unwrap_or(u32::MAX);
-        Position { segment, offset, bytes }
-    }
-
-    pub(crate) fn is(&self, kind: RecordKind) -> bool {
-        self.kind == kind as u8
     }
 
     /// Whether `body` is the one this header was written for.
@@ -184,7 +200,7 @@ impl Body {
     }
 
     /// The header that goes in front of it.
-    pub(crate) fn header(&self, sequence: u64, durable: u64) -> RecordHeader {
+    pub(crate) fn header(&self, sequence: Sequence, durable: Sequence) -> RecordHeader {
         let kind = self.bytes[0];
         let body_bytes = u32::try_from(self.bytes.len()).expect("checked when it was made");
         RecordHeader { kind, sequence, durable, body_bytes, body_checksum: self.checksum }
@@ -204,22 +220,9 @@ pub(crate) fn secret_of_first_record(bytes: &[u8]) -> Option<[u8; 32]> {
     let folder = folder_at(bytes);
     let header = RecordHeader::decode(bytes, folder).ok()??;
     let body = bytes[RecordHeader::BYTES..].get(..header.body_bytes as usize)?;
-    match header.fits(body).then(|| Record::decode(body))?? {
-        Record::FolderCreated { secret, .. } => (FolderId::of(&secret) == folder).then_some(secret),
-        Record::TenantCreated { .. }
-        | Record::TenantDeleted { .. }
-        | Record::KeyCreated { .. }
-        | Record::KeyRevoked { .. }
-        | Record::CollectionCreated { .. }
-        | Record::CollectionUpdated { .. }
-        | Record::CollectionDeleted { .. }
-        | Record::DocumentPut { .. }
-        | Record::DocumentChunked { .. }
-        | Record::DocumentEmbedded { .. }
-        | Record::DocumentDeleted { .. }
-        | Record::IndexCheckpoint { .. }
-        | Record::CollectionEmbedding { .. } => None,
-    }
+    let record = header.fits(body).then(|| Record::decode(body))??;
+    let Record::FolderCreated { secret, .. } = record else { return None };
+    (FolderId::of(&secret) == folder).then_some(secret)
 }
 
 fn folder_at(bytes: &[u8]) -> FolderId {
@@ -227,8 +230,14 @@ fn folder_at(bytes: &[u8]) -> FolderId {
 }
 
 fn supported(format: u32) -> Result<(), LedgerError> {
-    let supported = u32::from(FORMAT);
-    if format > supported { Err(LedgerError::Newer { found: format, supported }) } else { Ok(()) }
+    let (oldest, newest) = (u32::from(FORMAT_OLDEST), u32::from(FORMAT));
+    if format > newest {
+        Err(LedgerError::Newer { found: format, supported: newest })
+    } else if format < oldest {
+        Err(LedgerError::Older { found: format, supported: oldest })
+    } else {
+        Ok(())
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -246,15 +255,24 @@ mod tests {
     #[test]
     fn a_header_with_any_bit_flipped_is_no_header() {
         let folder = FolderId::of(&[7; 32]);
-        let header = RecordHeader { kind: 8, sequence: 9, durable: 5, body_bytes: 100, body_checksum: 3 };
+        let header =
+            RecordHeader { kind: 8, sequence: Sequence(9), durable: Sequence(5), body_bytes: 100, body_checksum: 3 };
         let (bytes, checksum) = header.encode(folder);
         assert_eq!(RecordHeader::decode(&bytes, folder).unwrap(), Some(header));
         assert_eq!(checksum, checksum_at(&bytes));
         assert_eq!(RecordHeader::decode(&bytes, FolderId::of(&[8; 32])).unwrap(), None, "another folder's");
 
-        let segment = SegmentHeader { segment: 3, first_sequence: 9, secret: [7; 32], previous_checksum: 5 };
-        let segment_bytes = segment.encode();
-        assert!(SegmentHeader::decode(&segment_bytes).unwrap() == Some(segment));
+        let compacted = Some(CompactedFrom { segment: 4, sequence: Sequence(20), checksum: 6 });
+        let segment = |compacted| SegmentHeader {
+            segment: 3,
+            first_sequence: Sequence(9),
+            secret: [7; 32],
+            previous_checksum: 5,
+            compacted,
+        };
+        assert!(SegmentHeader::decode(&segment(None).encode()).unwrap() == Some(segment(None)));
+        let segment_bytes = segment(compacted).encode();
+        assert!(SegmentHeader::decode(&segment_bytes).unwrap() == Some(segment(compacted)));
         for bit in 0..RecordHeader::BYTES * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -268,14 +286,22 @@ mod tests {
     }
 
     #[test]
-    fn a_later_format_is_named_and_not_taken_for_damage() {
+    fn another_format_is_named_and_not_taken_for_damage() {
         let folder = FolderId::of(&[7; 32]);
-        let header = RecordHeader { kind: 8, sequence: 9, durable: 5, body_bytes: 100, body_checksum: 3 };
+        let header =
+            RecordHeader { kind: 8, sequence: Sequence(9), durable: Sequence(5), body_bytes: 100, body_checksum: 3 };
         let mut bytes = header.encode(folder).0;
-        bytes[4] = 3;
+        bytes[4] = 4;
         let checksum = crc32fast::hash(&bytes[..72]);
         bytes[72..].copy_from_slice(&checksum.to_le_bytes());
         let newer = RecordHeader::decode(&bytes, folder);
-        assert!(matches!(newer, Err(LedgerError::Newer { found: 3, supported: 2 })));
+        assert!(matches!(newer, Err(LedgerError::Newer { found: 4, supported: 3 })));
+
+        let mut earlier = [0; SegmentHeader::BYTES];
+        earlier[..8].copy_from_slice(SEGMENT_MAGIC);
+        earlier[8] = 2;
+        let checksum = crc32fast::hash(&earlier[..60]);
+        earlier[60..64].copy_from_slice(&checksum.to_le_bytes());
+        assert!(matches!(SegmentHeader::decode(&earlier), Err(LedgerError::Older { found: 2, supported: 3 })));
     }
 }

@@ -5,15 +5,22 @@ use std::fmt;
 use ibid_core::{Generation, Label, ModelId, Revision};
 use serde::{Deserialize, Serialize};
 
-/// Where a record stands in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Position {
-    /// The segment's number.
-    pub segment: u32,
-    /// Its first byte in the segment.
-    pub offset: u64,
-    /// Its length in bytes, frame included.
-    pub bytes: u32,
+/// A record's place in the order of all records, from 1: its address, which compaction leaves as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// The one after it.
+    #[must_use]
+    pub fn next(self) -> Sequence {
+        Sequence(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// The versions of a document that are of use.
@@ -25,7 +32,7 @@ pub struct Head {
     pub previous: Option<Version>,
 }
 
-/// One version of a document: where its records are.
+/// One version of a document: which its records are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {
     /// Which revision.
@@ -33,9 +40,11 @@ pub struct Version {
     /// The partition's generation that it made.
     pub generation: Generation,
     /// The document itself; `None` says that it was deleted.
-    pub put: Option<Position>,
+    pub put: Option<Sequence>,
+    /// The deletion that this is, or, until it is complete, the last one before it.
+    pub deleted: Option<Sequence>,
     /// Its chunks, once it is cut.
-    pub chunked: Option<Position>,
+    pub chunked: Option<Sequence>,
     /// How many chunks it has.
     pub chunks: u32,
     /// Its first chunk's label; the others follow.
@@ -50,7 +59,7 @@ pub struct Embedded {
     /// The model.
     pub model: ModelKey,
     /// Its vectors, in the order of chunks.
-    pub parts: Vec<Position>,
+    pub parts: Vec<Sequence>,
     /// How many chunks have a vector, from the first.
     pub chunks: u32,
 }
@@ -103,8 +112,10 @@ pub struct PartitionMark {
     pub generation: Generation,
     /// The lowest label that no chunk ever had.
     pub next_label: Label,
-    /// The last record that changed the partition; 0 before the first.
-    pub last_sequence: u64,
+    /// The record that says so of the generation; 0 before the first.
+    pub generated: Sequence,
+    /// The record that says so of the label; 0 before the first.
+    pub labelled: Sequence,
 }
 
 /// The write that an idempotency key stands for.
@@ -116,4 +127,8 @@ pub struct EarlierPut {
     pub revision: Revision,
     /// The partition's generation it made.
     pub generation: Generation,
+    /// When, milliseconds since the Unix epoch.
+    pub put_ms: u64,
+    /// The record that says so.
+    pub record: Sequence,
 }

@@ -2,31 +2,35 @@
 //!
 //! ```text
 //! key                                                     value
-//! 's'                                                     the last record applied: u64
-//! 'c' sequence                                            where a catalog record stands: Position
+//! 's'                                                     the last record applied: Sequence
+//! 'c' sequence                                            a catalog record, by whose it is: Owner
 //! 'd' tenant(8) collection(8) document(16)                Head
 //! 'm' tenant(8) collection(8)                             PartitionMark
 //! 'i' tenant(8) collection(8) idempotency(16)             EarlierPut
-//! 'x' tenant(8) [collection(8)]                           deleted; their keys are never used again
+//! 'x' tenant(8) [collection(8)]                           deleted by that record: Sequence; their keys are never used again
 //! ```
 //!
 //! Keys sort by tenant, then collection, so that a deletion is the removal of a prefix. Values are in postcard form.
-//! No name and no text is in here: keyed hashes and positions alone, so that erasure need not look here.
+//! No name and no text is in here: keyed hashes and sequences alone, so that erasure need not look here.
 
 mod apply;
 mod memory;
+mod needed;
 mod sled;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ibid_core::{DocumentKey, PartitionKey, TenantKey};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub(crate) use apply::apply;
 pub(crate) use memory::MemoryIndex;
+pub(crate) use needed::needed;
 pub(crate) use sled::SledIndex;
+
+use crate::Sequence;
 
 /// What went wrong in an index. It is thrown away and rebuilt, whatever it was.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -55,7 +59,7 @@ pub(crate) trait Index: Send + Sync + std::fmt::Debug {
 }
 
 /// What values look like. A store with values of another form has another digest, and is filled anew.
-const FORM: &[u8] = b"ibid index 2";
+const FORM: &[u8] = b"ibid index 3";
 
 /// What an index holds, in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +94,20 @@ pub(crate) fn scan<T: DeserializeOwned>(index: &dyn Index, prefix: &[u8]) -> Res
         entries.push((key[prefix.len()..].to_vec(), decode(value)));
     })?;
     entries.into_iter().map(|(key, value)| Ok((key, value?))).collect()
+}
+
+/// Whose a catalog record is: gone with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Owner {
+    Folder,
+    Tenant(TenantKey),
+    Collection(PartitionKey),
+}
+
+/// The catalog's records, in order.
+pub(crate) fn catalog(index: &dyn Index) -> Result<Vec<Sequence>, IndexError> {
+    let entries = scan::<Owner>(index, key::CATALOG)?;
+    entries.into_iter().map(|(rest, _)| key::sequence(&rest)).collect()
 }
 
 fn decode<T: DeserializeOwned>(value: &[u8]) -> Result<T, IndexError> {
@@ -136,6 +154,20 @@ impl<'a> Overlay<'a> {
         self.changes.insert(key, Some(value));
     }
 
+    /// Deletes those under `prefix` whose value `is_gone`.
+    fn delete_where<T: DeserializeOwned>(
+        &mut self,
+        prefix: &[u8],
+        is_gone: impl Fn(&T) -> bool,
+    ) -> Result<(), IndexError> {
+        for key in self.keys(prefix)? {
+            if self.get::<T>(&key)?.is_some_and(|value| is_gone(&value)) {
+                self.changes.insert(key, None);
+            }
+        }
+        Ok(())
+    }
+
     fn delete_prefix(&mut self, prefix: &[u8]) -> Result<(), IndexError> {
         let gone = self.keys(prefix)?;
         self.changes.extend(gone.into_iter().map(|key| (key, None)));
@@ -167,15 +199,24 @@ impl<'a> Overlay<'a> {
 
 /// Where entries are.
 pub(crate) mod key {
-    use super::{DocumentKey, PartitionKey, TenantKey};
+    use super::{DocumentKey, IndexError, PartitionKey, Sequence, TenantKey};
 
     pub(crate) const APPLIED: &[u8] = b"s";
     pub(crate) const CATALOG: &[u8] = b"c";
     /// What a tenant or partition owns, by first byte.
     pub(crate) const OWNED: [u8; 3] = *b"dmi";
 
-    pub(crate) fn catalog(sequence: u64) -> Vec<u8> {
-        [CATALOG, &sequence.to_be_bytes()].concat()
+    /// What was deleted.
+    pub(crate) const DELETED: &[u8] = b"x";
+
+    pub(crate) fn catalog(sequence: Sequence) -> Vec<u8> {
+        [CATALOG, &sequence.0.to_be_bytes()].concat()
+    }
+
+    /// The sequence that a key ends with.
+    pub(crate) fn sequence(rest: &[u8]) -> Result<Sequence, IndexError> {
+        let bytes = rest.try_into().map_err(|_| IndexError::Failed("a key of another length".to_owned()))?;
+        Ok(Sequence(u64::from_be_bytes(bytes)))
     }
 
     pub(crate) fn heads(partition: PartitionKey) -> Vec<u8> {

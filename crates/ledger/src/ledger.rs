@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ibid_core::{DocumentKey, PartitionKey};
-use ibid_runtime::{Clock, Disk, Random};
+use ibid_core::{DocumentKey, PartitionKey, TenantKey};
+use ibid_runtime::{Clock, Ctx, Disk, Random};
+use roaring::RoaringTreemap;
 
 use crate::batch::Queue;
 use crate::commit::Committer;
 use crate::frame::Body;
-use crate::index::{self, Index, IndexError, key};
+use crate::index::{self, Index, IndexError, Owner, key};
 use crate::log::Log;
 use crate::replay::{self, Kept, SledPlace};
-use crate::segment::Bodies;
 use crate::{
-    Damaged, EarlierPut, Head, IndexKind, IndexState, LedgerError, PartitionMark, Pending, Position, Record, Stats,
+    Compacted, Damaged, EarlierPut, Head, IndexKind, IndexState, LedgerError, PartitionMark, Pending, Record, Sequence,
+    Stats,
 };
 
 /// Limits. Nothing here changes what is written.
@@ -54,19 +55,11 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Ledger {
     log: Arc<Log>,
-    secret: Secret,
     queue: Arc<Queue>,
     kept: Arc<RwLock<Kept>>,
     stats: Arc<Mutex<Stats>>,
+    segment_bytes_max: u64,
     thread: Mutex<Option<JoinHandle<Result<(), LedgerError>>>>,
-}
-
-struct Secret([u8; 32]);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 impl Ledger {
@@ -88,9 +81,9 @@ impl Ledger {
             random.fill(b"folder", &mut secret);
             secret
         })?;
-        let created = opened.writer.sequence() == 0;
+        let created = opened.writer.sequence() == Sequence(0);
         if created {
-            let first = Record::FolderCreated { secret: opened.secret, created_ms: clock.unix_ms() };
+            let first = Record::FolderCreated { secret: *opened.log.secret(), created_ms: clock.unix_ms() };
             opened.writer.write(&[&Body::of(&first)?])?;
         }
         let place = SledPlace {
@@ -122,14 +115,16 @@ impl Ledger {
         };
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || committer.run());
         let thread = thread.map_err(|source| LedgerError::Thread { source: Arc::new(source) })?;
-        let secret = Secret(opened.secret);
         let thread = Mutex::new(Some(thread));
-        Ok((Ledger { log: opened.log, secret, queue, kept, stats, thread }, report))
+        Ok((
+            Ledger { log: opened.log, queue, kept, stats, segment_bytes_max: config.segment_bytes_max, thread },
+            report,
+        ))
     }
 
     /// What the folder's internal keys are derived with.
     pub fn secret(&self) -> &[u8; 32] {
-        &self.secret.0
+        self.log.secret()
     }
 
     /// Appends `record`: durable and indexed once the answer is there. Records are ordered as they are appended. The record
@@ -143,30 +138,30 @@ impl Ledger {
         self.queue.push(record)
     }
 
-    /// The record at `position`, its checksums verified.
+    /// The record of that sequence, its checksums verified.
     ///
     /// # Errors
-    /// [`LedgerError::Corrupt`], [`LedgerError::Read`].
-    pub fn read(&self, position: Position) -> Result<Record, LedgerError> {
-        Ok(self.log.read(position)?.1)
+    /// [`LedgerError::Corrupt`], also for one that was compacted away; [`LedgerError::Read`].
+    pub fn read(&self, sequence: Sequence) -> Result<Record, LedgerError> {
+        self.log.read(sequence)
     }
 
-    /// Shows `visit` every record from sequence `from` on, in order, until it breaks off. Returns what is damaged on the
-    /// way: those records are left out. Records appended after the call may be left out too.
+    /// Shows `visit` every record from `from` on, in order, until it breaks off. Returns what is damaged on the way: those
+    /// records are left out. Records appended after the call may be left out too.
     ///
     /// # Errors
     /// [`LedgerError::Read`], [`LedgerError::Newer`].
     pub fn scan(
         &self,
-        from: u64,
-        visit: &mut dyn FnMut(u64, Position, Record) -> ControlFlow<()>,
+        from: Sequence,
+        visit: &mut dyn FnMut(Sequence, Record) -> ControlFlow<()>,
     ) -> Result<Vec<Damaged>, LedgerError> {
         let mut unreadable = Vec::new();
-        let mut damaged = self.log.scan(from, Bodies::Verify, &mut |seen| {
+        let mut damaged = self.log.scan(from, &mut |seen| {
             Ok(match Record::decode(seen.body) {
-                Some(record) => visit(seen.header.sequence, seen.position, record),
+                Some(record) => visit(seen.sequence, record),
                 None => {
-                    unreadable.push(seen.damaged());
+                    unreadable.push(self.log.unreadable(seen.sequence));
                     ControlFlow::Continue(())
                 }
             })
@@ -175,22 +170,65 @@ impl Ledger {
         Ok(damaged)
     }
 
+    /// Leaves out of the log what nothing needs any more, of each full segment of which more than `dead_percent` is not
+    /// needed, and erases it so from the disk. `in_use` are records that somebody may still ask for though the index names
+    /// them no more. A reader that learned of a record before the call may read it until the next one. Writers do not wait.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`], [`LedgerError::Stopped`], [`LedgerError::Index`], or the disk failed: what was not compacted
+    /// stays as it is.
+    pub fn compact(
+        &self,
+        ctx: &Ctx,
+        dead_percent: u64,
+        remembered_from_ms: u64,
+        in_use: &RoaringTreemap,
+    ) -> Result<Compacted, LedgerError> {
+        let mut needed = self.indexed(|index| index::needed(index, remembered_from_ms))?;
+        needed.whole |= in_use;
+        self.log.compact(ctx, &needed, dead_percent, self.segment_bytes_max)
+    }
+
     /// The records that say which tenants, keys and collections there are, in order; [`Record::FolderCreated`] is the first.
     /// A damaged one is left out, and logged: the rest is served.
     ///
     /// # Errors
     /// [`LedgerError::Index`], [`LedgerError::Read`].
     pub fn catalog(&self) -> Result<Vec<Record>, LedgerError> {
-        let places = self.indexed(|index| index::scan::<Position>(index, key::CATALOG))?;
-        let mut records = Vec::with_capacity(places.len());
-        for (_, position) in places {
-            match self.log.read(position) {
-                Ok((_, record)) => records.push(record),
+        let sequences = self.indexed(index::catalog)?;
+        let mut records = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            match self.log.read(sequence) {
+                Ok(record) => records.push(record),
                 Err(error @ LedgerError::Corrupt { .. }) => tracing::error!(%error, "a catalog record is lost"),
                 Err(other) => return Err(other),
             }
         }
         Ok(records)
+    }
+
+    /// Whether there is, or ever was, a tenant of this key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`]
+    pub fn has_tenant(&self, tenant: TenantKey) -> Result<bool, LedgerError> {
+        self.indexed(|index| {
+            let there = index::scan::<Owner>(index, key::CATALOG)?;
+            let there = there.iter().any(|(_, owner)| *owner == Owner::Tenant(tenant));
+            Ok(there || index.get(&key::deleted_tenant(tenant))?.is_some())
+        })
+    }
+
+    /// Whether there is, or ever was, a collection of this key.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`]
+    pub fn has_partition(&self, partition: PartitionKey) -> Result<bool, LedgerError> {
+        self.indexed(|index| {
+            let there = index::scan::<Owner>(index, key::CATALOG)?;
+            let there = there.iter().any(|(_, owner)| *owner == Owner::Collection(partition));
+            Ok(there || index.get(&key::deleted_partition(partition))?.is_some())
+        })
     }
 
     /// The documents of a partition, deleted ones too, by key.

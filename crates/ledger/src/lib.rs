@@ -9,13 +9,17 @@
 //! | `flat.rs`         | serde forms of long fields                                                        |
 //! | `batch.rs`        | records that wait: a bounded queue, and the answer                                |
 //! | `commit.rs`       | the commit thread: one group, one write, one sync; then the index, then the acks  |
-//! | `log.rs`          | the log's segments: open, read, scan; what may be cut from its end, and why       |
+//! | `log.rs`          | the log's segments: read, scan; what may be cut from its end, and why             |
+//! | `log/open.rs`     | its files put in order, and where each record stands                              |
+//! | `log/compact.rs`  | segments written anew without what nothing needs                                  |
 //! | `log/writer.rs`   | the one writer: groups, new segments, full disks                                  |
 //! | `log/tail.rs`     | the log's end after a crash: cut what was never acknowledged, secure the rest     |
-//! | `segment.rs`      | a walk over one segment, around damage                                            |
+//! | `segment.rs`      | one file of the log; a walk over it, around damage                                |
+//! | `contents.rs`     | a segment's table of contents                                                     |
 //! | `frame.rs`        | the bytes of headers                                                              |
 //! | `index.rs`        | the index: a small ordered map, its entries, changes on their way into it         |
 //! | `index/apply.rs`  | what a record changes in the index: pure, used by writing and by replay           |
+//! | `index/needed.rs` | which records of the log anything in the index needs                              |
 //! | `index/sled.rs`   | the map in sled, its panics caught                                                |
 //! | `index/memory.rs` | the map in memory                                                                 |
 //! | `head.rs`         | what the index knows of a document and of a partition                             |
@@ -28,7 +32,9 @@
 //! - *prefix*: what a crash leaves of the unacknowledged records is the first few of them, each whole or not there.
 //! - *no-wrong-record*: whatever bytes the disk gives back, a record is returned as it was written, or not at all; nothing
 //!   panics, and what a client stored can never pass for a record.
-//! - *index-is-a-view*: the index follows from the log alone; it holds hashes and positions, no name and no text.
+//! - *index-is-a-view*: the index follows from the log alone; it holds hashes and sequences, no name and no text.
+//! - *compaction-changes-nothing*: what the index says of the log is the same before and after, and after a replay of it;
+//!   a record keeps its sequence for ever.
 //!
 //! This crate knows no right and no tenant's name: it stores what it is given, and the engine decides who may see it.
 #![forbid(unsafe_code)]
@@ -36,6 +42,7 @@
 mod batch;
 mod commit;
 mod compressed;
+mod contents;
 mod embedding;
 mod error;
 mod flat;
@@ -49,13 +56,13 @@ mod record;
 mod replay;
 mod segment;
 
-pub use batch::{Committed, Pending};
+pub use batch::Pending;
 pub use compressed::Compressed;
 pub use embedding::{Embedding, ModelVersion, SecondModel, SecondRole, Switching};
 pub use error::LedgerError;
-pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Position, Version};
+pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Sequence, Version};
 pub use ledger::{Config, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
-pub use log::{Damaged, Stats};
+pub use log::{Compacted, Damaged, Stats};
 pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument};
 pub use replay::{IndexKind, IndexState};

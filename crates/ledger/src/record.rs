@@ -30,19 +30,13 @@ pub enum Record {
         tenant: TenantKey,
         /// Its name.
         name: TenantName,
-        /// How many tenants of this name there were before.
-        incarnation: u64,
         /// Milliseconds since the Unix epoch.
         created_ms: u64,
     },
     /// A tenant was deleted with everything it had.
     TenantDeleted {
-        /// Its key.
+        /// Its key. Nothing of its own stays: not its name.
         tenant: TenantKey,
-        /// Its name.
-        name: TenantName,
-        /// As in `TenantCreated`.
-        incarnation: u64,
         /// Milliseconds since the Unix epoch.
         deleted_ms: u64,
     },
@@ -64,8 +58,6 @@ pub enum Record {
         partition: PartitionKey,
         /// Its name.
         name: CollectionName,
-        /// How many collections of this name the tenant had before.
-        incarnation: u64,
         /// How it is read, cut and embedded.
         settings: CollectionSettings,
         /// Milliseconds since the Unix epoch.
@@ -80,12 +72,10 @@ pub enum Record {
     },
     /// A collection was deleted with its documents.
     CollectionDeleted {
-        /// Its key.
+        /// Its key. Nothing of its own stays: not its name.
         partition: PartitionKey,
-        /// Its name.
-        name: CollectionName,
-        /// As in `CollectionCreated`.
-        incarnation: u64,
+        /// Milliseconds since the Unix epoch.
+        deleted_ms: u64,
     },
     /// A document was put, or replaced.
     DocumentPut {
@@ -137,10 +127,8 @@ pub enum Record {
     DocumentDeleted {
         /// Where.
         partition: PartitionKey,
-        /// Its key.
+        /// Its key: of the client's name of it nothing stays but this keyed hash, so that no revision is given out twice.
         document: DocumentKey,
-        /// The client's name of it.
-        id: DocumentId,
         /// The deletion's own revision.
         revision: Revision,
         /// The partition's generation from then on.
@@ -163,6 +151,31 @@ pub enum Record {
         partition: PartitionKey,
         /// All of them, from here on.
         embedding: Embedding,
+    },
+    /// What stays of a [`Record::DocumentPut`] or [`Record::DocumentChunked`] that was compacted away: no number is given out
+    /// twice.
+    PartitionMarked {
+        /// Where.
+        partition: PartitionKey,
+        /// The highest generation given to a write, as of then; 0: it says nothing of them.
+        generation: Generation,
+        /// The lowest label that no chunk ever had, as of then; 0: it says nothing of them.
+        next_label: Label,
+    },
+    /// What stays of a [`Record::DocumentPut`] that was compacted away, for as long as its key makes a repetition harmless.
+    PutRemembered {
+        /// Where.
+        partition: PartitionKey,
+        /// Its document's key.
+        document: DocumentKey,
+        /// The hash of the client's idempotency key.
+        idempotency: [u8; 16],
+        /// The revision it made.
+        revision: Revision,
+        /// The partition's generation it made.
+        generation: Generation,
+        /// When it was put, milliseconds since the Unix epoch.
+        put_ms: u64,
     },
 }
 
@@ -198,6 +211,10 @@ pub enum RecordKind {
     IndexCheckpoint,
     /// [`Record::CollectionEmbedding`]
     CollectionEmbedding,
+    /// [`Record::PartitionMarked`]
+    PartitionMarked,
+    /// [`Record::PutRemembered`]
+    PutRemembered,
 }
 
 /// A document as it is stored.
@@ -276,7 +293,26 @@ impl Record {
             Record::DocumentDeleted { .. } => RecordKind::DocumentDeleted,
             Record::IndexCheckpoint { .. } => RecordKind::IndexCheckpoint,
             Record::CollectionEmbedding { .. } => RecordKind::CollectionEmbedding,
+            Record::PartitionMarked { .. } => RecordKind::PartitionMarked,
+            Record::PutRemembered { .. } => RecordKind::PutRemembered,
         }
+    }
+
+    /// What of it is still needed when its text is not: a mark without any byte of a client's.
+    pub(crate) fn remainder(&self) -> Option<Record> {
+        if let Record::DocumentChunked { partition, first_label, chunks, .. } = self {
+            let next_label = first_label.saturating_add(u32::try_from(chunks.len()).ok()?);
+            return Some(Record::PartitionMarked { partition: *partition, generation: Generation(0), next_label });
+        }
+        let Record::DocumentPut { partition, document, put } = self else { return None };
+        let (partition, document) = (*partition, *document);
+        let StoredDocument { revision, generation, created_ms: put_ms, .. } = **put;
+        Some(match put.idempotency {
+            Some(idempotency) => {
+                Record::PutRemembered { partition, document, idempotency, revision, generation, put_ms }
+            }
+            None => Record::PartitionMarked { partition, generation, next_label: 0 },
+        })
     }
 
     /// The body that is written. Its first byte is the kind.

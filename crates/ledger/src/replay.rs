@@ -12,8 +12,7 @@ use ibid_runtime::Disk;
 
 use crate::index::{self, Digest, Index, IndexError, MemoryIndex, Overlay, SledIndex};
 use crate::log::{Log, Opened};
-use crate::segment::Bodies;
-use crate::{Damaged, LedgerError, Position, Record};
+use crate::{Damaged, LedgerError, Record, Sequence};
 
 /// Where the index over the log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +86,7 @@ pub(crate) fn settle(
             Ok((index, filled)) => {
                 let kept = Kept { index: Some(Arc::new(index)), state: IndexState::Kept(kind) };
                 let rebuilt = filled.is_some();
-                Ok((kept, rebuilt, filled.map_or_else(|| walk(log), Ok)?))
+                Ok((kept, rebuilt, filled.unwrap_or_else(|| walk(log))))
             }
             Err(LedgerError::Index { detail }) => {
                 let (kept, walked) = fall_back(log, detail)?;
@@ -126,8 +125,8 @@ fn settle_sled(opened: &Opened, place: &SledPlace<'_>) -> Result<(SledIndex, Opt
     Ok((index, Some(walked)))
 }
 
-fn vouched(log: &Log, checkpoint: Option<Position>) -> Option<Digest> {
-    let (_, record) = log.read(checkpoint?).ok()?;
+fn vouched(log: &Log, checkpoint: Option<Sequence>) -> Option<Digest> {
+    let record = log.read(checkpoint?).ok()?;
     if let Record::IndexCheckpoint { entries, hash, .. } = record { Some(Digest { entries, hash }) } else { None }
 }
 
@@ -135,13 +134,13 @@ fn vouched(log: &Log, checkpoint: Option<Position>) -> Option<Digest> {
 fn fill(log: &Log, index: &dyn Index) -> Result<Walked, LedgerError> {
     let mut view = Overlay::new(index);
     let (mut records, mut unreadable) = (0, Vec::new());
-    let mut damaged = log.scan(1, Bodies::Verify, &mut |seen| {
+    let mut damaged = log.scan(Sequence(1), &mut |seen| {
         let Some(record) = Record::decode(seen.body) else {
-            unreadable.push(seen.damaged());
+            unreadable.push(log.unreadable(seen.sequence));
             return Ok(ControlFlow::Continue(()));
         };
         records += 1;
-        index::apply(&mut view, seen.header.sequence, seen.position, &record).map_err(failed)?;
+        index::apply(&mut view, seen.sequence, &record).map_err(failed)?;
         if view.len() >= CHANGES_MAX {
             std::mem::replace(&mut view, Overlay::new(index)).commit().map_err(failed)?;
         }
@@ -153,14 +152,9 @@ fn fill(log: &Log, index: &dyn Index) -> Result<Walked, LedgerError> {
     Ok(Walked { records, damaged })
 }
 
-/// Counts the records and finds damaged headers; bodies are verified when they are read.
-fn walk(log: &Log) -> Result<Walked, LedgerError> {
-    let mut records = 0;
-    let damaged = log.scan(1, Bodies::Skip, &mut |_| {
-        records += 1;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(Walked { records, damaged })
+/// What opening the log found; bodies are verified when they are read.
+fn walk(log: &Log) -> Walked {
+    Walked { records: log.records(), damaged: log.damaged() }
 }
 
 pub(crate) fn failed(error: IndexError) -> LedgerError {

@@ -1,12 +1,14 @@
-//! A walk over one segment's records, which steps over what is damaged.
+//! One file of the log, and a walk over its records which steps over what is damaged.
 
 use std::io;
 use std::sync::Arc;
 
 use ibid_runtime::DiskFile;
 
-use crate::LedgerError;
-use crate::frame::{self, FolderId, RecordHeader, SegmentHeader};
+use crate::contents::Contents;
+use crate::frame::{self, CompactedFrom, FolderId, RecordHeader, SegmentHeader};
+use crate::log::Damaged;
+use crate::{LedgerError, Sequence};
 
 /// One file of the log, as far as it is durable.
 #[derive(Debug, Clone)]
@@ -17,13 +19,44 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn DiskFile>,
     /// The byte after the last durable record.
     pub(crate) end: u64,
+    /// Where its records are.
+    pub(crate) contents: Arc<Contents>,
+    /// Nothing is added any more: its table of contents stands behind its last record.
+    pub(crate) sealed: bool,
+    /// What was damaged when the log was opened, in it and just before it.
+    pub(crate) damaged: Arc<[Damaged]>,
 }
 
 /// What a segment's header says of its place in the log.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct First {
-    pub(crate) sequence: u64,
+    pub(crate) sequence: Sequence,
     pub(crate) previous_checksum: u32,
+    pub(crate) compacted: Option<CompactedFrom>,
+}
+
+impl From<&SegmentHeader> for First {
+    fn from(header: &SegmentHeader) -> First {
+        First {
+            sequence: header.first_sequence,
+            previous_checksum: header.previous_checksum,
+            compacted: header.compacted,
+        }
+    }
+}
+
+impl Segment {
+    /// The highest number of a segment that it stands for.
+    pub(crate) fn last_number(&self) -> u32 {
+        self.first.and_then(|first| first.compacted).map_or(self.number, |from| from.segment)
+    }
+
+    /// The sequence after the last one that it stands for.
+    pub(crate) fn next_sequence(&self) -> Sequence {
+        let compacted = self.first.and_then(|first| first.compacted);
+        let last = compacted.map(|from| from.sequence).max(self.contents.last().map(|place| place.sequence));
+        last.map_or(self.contents.first(), Sequence::next)
+    }
 }
 
 /// Whether a walk reads bodies, which costs time, or trusts them.
@@ -34,55 +67,53 @@ pub(crate) enum Bodies {
 }
 
 /// One step of a walk.
-pub(crate) enum Step<'a> {
+pub(crate) enum Step {
     /// A whole record.
-    Record {
-        header: RecordHeader,
-        header_checksum: u32,
-        offset: u64,
-        /// Empty where bodies are skipped.
-        body: &'a [u8],
-    },
+    Record { header: RecordHeader, header_checksum: u32, offset: u64 },
     /// Something that is no record: `sequence` is the first one lost, `offset` where the damage starts.
-    Damaged { sequence: u64, offset: u64 },
+    Damaged { sequence: Sequence, offset: u64 },
 }
 
-/// A walk over a segment, from its first record on.
+/// A walk over a segment, from its first record on, where no table tells where they are.
 pub(crate) struct Walk<'a> {
     window: Window<'a>,
     folder: FolderId,
     bodies: Bodies,
+    /// Sequences may be left out: the segment was compacted.
+    sparse: bool,
     offset: u64,
-    expected: u64,
-    durable: u64,
+    expected: Sequence,
+    durable: Sequence,
 }
 
 impl<'a> Walk<'a> {
     /// `expected` is the sequence that the segment should start with, or any lower one.
-    pub(crate) fn new(segment: &'a Segment, folder: FolderId, expected: u64, bodies: Bodies) -> Walk<'a> {
+    pub(crate) fn new(segment: &'a Segment, folder: FolderId, expected: Sequence, bodies: Bodies) -> Walk<'a> {
         let ahead_bytes = match bodies {
             Bodies::Verify => 1 << 20,
             Bodies::Skip => 4 << 10,
         };
-        let window = Window { file: &*segment.file, end: segment.end, ahead_bytes, start: 0, bytes: Vec::new() };
-        Walk { window, folder, bodies, offset: SegmentHeader::BYTES as u64, expected, durable: 0 }
+        let window = Window::new(&*segment.file, segment.end, ahead_bytes);
+        let sparse = segment.first.is_some_and(|first| first.compacted.is_some());
+        let offset = SegmentHeader::BYTES as u64;
+        Walk { window, folder, bodies, sparse, offset, expected, durable: Sequence(0) }
     }
 
     /// The sequence that the next record should have.
-    pub(crate) fn expected(&self) -> u64 {
+    pub(crate) fn expected(&self) -> Sequence {
         self.expected
     }
 
     /// The highest sequence that a header seen so far calls durable, whole or not what follows it; 0 before the first.
-    pub(crate) fn durable(&self) -> u64 {
+    pub(crate) fn durable(&self) -> Sequence {
         self.durable
     }
 
     /// The next step; `None` at the segment's end.
     ///
     /// # Errors
-    /// The file cannot be read, or holds a record of a later format.
-    pub(crate) fn next(&mut self) -> Result<Option<Step<'_>>, LedgerError> {
+    /// The file cannot be read, or holds a record of another format.
+    pub(crate) fn next(&mut self) -> Result<Option<Step>, LedgerError> {
         if self.offset >= self.window.end {
             return Ok(None);
         }
@@ -91,28 +122,28 @@ impl<'a> Walk<'a> {
         };
         let (offset, sequence) = (self.offset, header.sequence);
         self.durable = self.durable.max(header.durable);
-        if sequence > self.expected {
+        if sequence > self.expected && !self.sparse {
             let lost = std::mem::replace(&mut self.expected, sequence);
             return Ok(Some(Step::Damaged { sequence: lost, offset }));
         }
         self.offset = (offset + header.record_bytes()).min(self.window.end);
-        self.expected = sequence.saturating_add(1);
+        self.expected = sequence.next();
         let body_offset = offset + RecordHeader::BYTES as u64;
         let whole = match self.bodies {
-            Bodies::Skip => (body_offset + u64::from(header.body_bytes) <= self.window.end).then_some(&[][..]),
+            Bodies::Skip => body_offset + u64::from(header.body_bytes) <= self.window.end,
             Bodies::Verify => {
                 let body = self.window.get(body_offset, header.body_bytes as usize)?;
-                body.filter(|body| header.fits(body))
+                body.is_some_and(|body| header.fits(body))
             }
         };
         Ok(Some(match whole {
-            Some(body) => Step::Record { header, header_checksum, offset, body },
-            None => Step::Damaged { sequence, offset },
+            true => Step::Record { header, header_checksum, offset },
+            false => Step::Damaged { sequence, offset },
         }))
     }
 
     /// Looks for the next whole header behind a damaged one.
-    fn step_over(&mut self) -> Result<Step<'_>, LedgerError> {
+    fn step_over(&mut self) -> Result<Step, LedgerError> {
         let (offset, lost) = (self.offset, self.expected);
         self.offset += 1;
         while self.offset < self.window.end {
@@ -132,8 +163,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A piece of a file in memory that moves along with the walk.
-struct Window<'a> {
+/// A piece of a file in memory that moves along with whoever reads it from front to back.
+pub(crate) struct Window<'a> {
     file: &'a dyn DiskFile,
     end: u64,
     ahead_bytes: u64,
@@ -141,10 +172,15 @@ struct Window<'a> {
     bytes: Vec<u8>,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// Of `file` up to `end`; reads at least `ahead_bytes` at a time.
+    pub(crate) fn new(file: &'a dyn DiskFile, end: u64, ahead_bytes: u64) -> Window<'a> {
+        Window { file, end, ahead_bytes, start: 0, bytes: Vec::new() }
+    }
+
     /// `len` bytes at `offset`; `None` if the file ends before.
-    fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, LedgerError> {
-        let until = offset + len as u64;
+    pub(crate) fn get(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>, LedgerError> {
+        let until = offset.saturating_add(len as u64);
         if until > self.end {
             return Ok(None);
         }

@@ -1,52 +1,64 @@
 //! What a record changes in the index: the one place that says so, for writing and for replay.
 
-use ibid_core::{DocumentKey, Generation, Label, PartitionKey, Revision};
+use ibid_core::{DocumentKey, Generation, Label, PartitionKey, Revision, TenantKey};
 
-use super::{IndexError, Overlay, key};
+use super::{IndexError, Overlay, Owner, key};
 use crate::{
-    EarlierPut, Embedded, Embedding, Head, ModelKey, PartitionMark, Position, Record, StoredDocument, Version,
+    EarlierPut, Embedded, Embedding, Head, ModelKey, PartitionMark, Record, Sequence, StoredDocument, Version,
 };
 
-/// Adds to `view` what the record at `position` changes. A record that was applied before changes nothing, and records
-/// of deleted tenants and collections change nothing but that they were seen.
-pub(crate) fn apply(
-    view: &mut Overlay<'_>,
-    sequence: u64,
-    position: Position,
-    record: &Record,
-) -> Result<(), IndexError> {
-    if view.get(key::APPLIED)?.is_some_and(|applied: u64| applied >= sequence) {
+/// Adds to `view` what a record changes. A record that was applied before changes nothing, and records of deleted tenants
+/// and collections change nothing but that they were seen.
+pub(crate) fn apply(view: &mut Overlay<'_>, sequence: Sequence, record: &Record) -> Result<(), IndexError> {
+    if view.get(key::APPLIED)?.is_some_and(|applied: Sequence| applied >= sequence) {
         return Ok(());
     }
     match record {
         // It speaks of the index; it is not in it.
         Record::IndexCheckpoint { .. } => return Ok(()),
-        Record::FolderCreated { .. }
-        | Record::TenantCreated { .. }
-        | Record::KeyCreated { .. }
-        | Record::KeyRevoked { .. }
-        | Record::CollectionCreated { .. }
-        | Record::CollectionUpdated { .. } => view.put(key::catalog(sequence), &position),
+        Record::FolderCreated { .. } | Record::KeyRevoked { .. } => view.put(key::catalog(sequence), &Owner::Folder),
+        Record::TenantCreated { tenant, .. } => of_tenant(view, sequence, *tenant)?,
+        Record::KeyCreated { key: api_key } => match api_key.tenant {
+            Some(tenant) => of_tenant(view, sequence, tenant)?,
+            None => view.put(key::catalog(sequence), &Owner::Folder),
+        },
+        Record::CollectionCreated { partition, .. } | Record::CollectionUpdated { partition, .. } => {
+            of_collection(view, sequence, *partition)?;
+        }
         Record::TenantDeleted { tenant, .. } => {
-            view.put(key::catalog(sequence), &position);
             forget(view, &tenant.0.to_be_bytes())?;
-            view.put(key::deleted_tenant(*tenant), &());
+            view.delete_where(key::CATALOG, |owner| match owner {
+                Owner::Folder => false,
+                Owner::Tenant(owner) => owner == tenant,
+                Owner::Collection(owner) => owner.tenant == *tenant,
+            })?;
+            view.put(key::deleted_tenant(*tenant), &sequence);
         }
         Record::CollectionDeleted { partition, .. } => {
-            view.put(key::catalog(sequence), &position);
             forget(view, &partition.to_bytes())?;
-            view.put(key::deleted_partition(*partition), &());
+            view.delete_where(key::CATALOG, |owner: &Owner| *owner == Owner::Collection(*partition))?;
+            view.put(key::deleted_partition(*partition), &sequence);
+        }
+        Record::PartitionMarked { partition, generation, next_label } => {
+            mark(view, sequence, *partition, *generation, *next_label)?;
+        }
+        Record::PutRemembered { partition, document, idempotency, revision, generation, put_ms } => {
+            if mark(view, sequence, *partition, *generation, 0)? {
+                let (document, revision, generation, put_ms) = (*document, *revision, *generation, *put_ms);
+                let earlier = EarlierPut { document, revision, generation, put_ms, record: sequence };
+                view.put(key::idempotency(*partition, idempotency), &earlier);
+            }
         }
         Record::DocumentPut { partition, document, put: stored } => {
             if mark(view, sequence, *partition, stored.generation, 0)? {
-                put(view, *partition, *document, stored, position)?;
+                put(view, *partition, *document, stored, sequence)?;
             }
         }
         Record::DocumentChunked { partition, document, revision, first_label, chunks, .. } => {
             let count = u32::try_from(chunks.len()).map_err(|_| IndexError::Failed("too many chunks".to_owned()))?;
             if mark(view, sequence, *partition, Generation(0), first_label.saturating_add(count))? {
                 change_version(view, *partition, *document, *revision, |version| {
-                    version.chunked = Some(position);
+                    version.chunked = Some(sequence);
                     version.chunks = count;
                     version.first_label = *first_label;
                     version.embedded.clear();
@@ -68,12 +80,12 @@ pub(crate) fn apply(
             let model = ModelKey::of(model, model_revision, *dimension);
             if mark(view, sequence, *partition, Generation(0), 0)? {
                 change_version(view, *partition, *document, *revision, |version| {
-                    add_part(version, model, *first_ordinal, count, position);
+                    add_part(version, model, *first_ordinal, count, sequence);
                 })?;
             }
         }
         Record::CollectionEmbedding { partition, embedding } => {
-            view.put(key::catalog(sequence), &position);
+            of_collection(view, sequence, *partition)?;
             // A second model that comes or goes on adds nothing yet; one that is gone takes its vectors along.
             if mark(view, sequence, *partition, Generation(0), 0)? && embedding.second.is_none() {
                 drop_others(view, *partition, embedding)?;
@@ -84,7 +96,8 @@ pub(crate) fn apply(
                 let place = key::head(*partition, *document);
                 let known: Option<Head> = view.get(&place)?;
                 let revision = known.map_or(*revision, |head| head.current.revision.max(*revision));
-                let current = Version { put: None, ..version(revision, *generation, position) };
+                let current =
+                    Version { put: None, deleted: Some(sequence), ..version(revision, *generation, sequence) };
                 view.put(place, &Head { current, previous: None });
             }
         }
@@ -96,12 +109,12 @@ pub(crate) fn apply(
 /// Notes in the partition's mark what a write used up. `false` if the partition or its tenant is deleted.
 fn mark(
     view: &mut Overlay<'_>,
-    sequence: u64,
+    sequence: Sequence,
     partition: PartitionKey,
     generation: Generation,
     next_label: Label,
 ) -> Result<bool, IndexError> {
-    if view.has(&key::deleted_partition(partition))? || view.has(&key::deleted_tenant(partition.tenant))? {
+    if is_deleted(view, partition)? {
         return Ok(false);
     }
     let place = key::mark(partition);
@@ -109,10 +122,33 @@ fn mark(
     let mark = PartitionMark {
         generation: known.generation.max(generation),
         next_label: known.next_label.max(next_label),
-        last_sequence: sequence,
+        generated: if generation > known.generation { sequence } else { known.generated },
+        labelled: if next_label > known.next_label { sequence } else { known.labelled },
     };
-    view.put(place, &mark);
+    if mark != known {
+        view.put(place, &mark);
+    }
     Ok(true)
+}
+
+fn is_deleted(view: &Overlay<'_>, partition: PartitionKey) -> Result<bool, IndexError> {
+    Ok(view.has(&key::deleted_partition(partition))? || view.has(&key::deleted_tenant(partition.tenant))?)
+}
+
+/// Notes a tenant's record in the catalog, unless the tenant is deleted.
+fn of_tenant(view: &mut Overlay<'_>, sequence: Sequence, tenant: TenantKey) -> Result<(), IndexError> {
+    if !view.has(&key::deleted_tenant(tenant))? {
+        view.put(key::catalog(sequence), &Owner::Tenant(tenant));
+    }
+    Ok(())
+}
+
+/// Notes a collection's record in the catalog, unless the collection is deleted.
+fn of_collection(view: &mut Overlay<'_>, sequence: Sequence, partition: PartitionKey) -> Result<(), IndexError> {
+    if !is_deleted(view, partition)? {
+        view.put(key::catalog(sequence), &Owner::Collection(partition));
+    }
+    Ok(())
 }
 
 fn put(
@@ -120,20 +156,24 @@ fn put(
     partition: PartitionKey,
     document: DocumentKey,
     stored: &StoredDocument,
-    position: Position,
+    sequence: Sequence,
 ) -> Result<(), IndexError> {
     let (revision, generation) = (stored.revision, stored.generation);
     if let Some(hash) = &stored.idempotency {
-        view.put(key::idempotency(partition, hash), &EarlierPut { document, revision, generation });
+        let earlier = EarlierPut { document, revision, generation, put_ms: stored.created_ms, record: sequence };
+        view.put(key::idempotency(partition, hash), &earlier);
     }
     let place = key::head(partition, document);
-    let current = version(revision, generation, position);
+    let mut current = version(revision, generation, sequence);
     let previous = match view.get::<Head>(&place)? {
         // Written after the revision that supersedes it.
         Some(head) if head.current.revision >= revision => return Ok(()),
-        Some(head) if head.current.is_tombstone() => None,
         Some(head) if head.current.is_complete() => Some(head.current),
-        Some(head) => head.previous.or(Some(head.current)),
+        Some(head) => {
+            // Forgotten, it would leave what was deleted to be served until this version is complete.
+            current.deleted = head.current.deleted;
+            if head.current.is_tombstone() { None } else { head.previous.or(Some(head.current)) }
+        }
         None => None,
     };
     view.put(place, &Head { current, previous });
@@ -141,12 +181,13 @@ fn put(
 }
 
 /// A version of which only the document itself is there.
-fn version(revision: Revision, generation: Generation, put: Position) -> Version {
-    Version { revision, generation, put: Some(put), chunked: None, chunks: 0, first_label: 0, embedded: Vec::new() }
+fn version(revision: Revision, generation: Generation, put: Sequence) -> Version {
+    let (put, embedded) = (Some(put), Vec::new());
+    Version { revision, generation, put, deleted: None, chunked: None, chunks: 0, first_label: 0, embedded }
 }
 
 /// Notes vectors of `count` chunks. A part twice, or of chunks that were replaced meanwhile, adds nothing.
-fn add_part(version: &mut Version, model: ModelKey, first_ordinal: u32, count: u32, position: Position) {
+fn add_part(version: &mut Version, model: ModelKey, first_ordinal: u32, count: u32, part: Sequence) {
     let known = version.embedded_by(model).map_or(0, |embedded| embedded.chunks);
     let follows = version.chunked.is_some() && first_ordinal == known;
     if !follows || !(1..=version.chunks - known).contains(&count) {
@@ -154,10 +195,10 @@ fn add_part(version: &mut Version, model: ModelKey, first_ordinal: u32, count: u
     }
     match version.embedded.iter_mut().find(|embedded| embedded.model == model) {
         Some(embedded) => {
-            embedded.parts.push(position);
+            embedded.parts.push(part);
             embedded.chunks += count;
         }
-        None => version.embedded.push(Embedded { model, parts: vec![position], chunks: count }),
+        None => version.embedded.push(Embedded { model, parts: vec![part], chunks: count }),
     }
 }
 
@@ -189,6 +230,7 @@ fn change_version(
     }
     if head.current.is_complete() {
         head.previous = None;
+        head.current.deleted = None;
     }
     view.put(place, &head);
     Ok(())
@@ -202,7 +244,7 @@ fn forget(view: &mut Overlay<'_>, owner: &[u8]) -> Result<(), IndexError> {
 mod tests {
     use std::ops::RangeInclusive;
 
-    use ibid_core::{CollectionKey, CollectionName, ModelId, TenantKey};
+    use ibid_core::{CollectionKey, ModelId};
     use proptest::prelude::*;
 
     use super::super::{Index, MemoryIndex, digest, get};
@@ -210,17 +252,13 @@ mod tests {
     use crate::record::strategy;
     use crate::{ModelVersion, SecondModel, SecondRole};
 
-    fn position(sequence: u64) -> Position {
-        Position { segment: 1, offset: sequence * 100, bytes: 100 }
-    }
-
     /// Applies `records` from sequence 1 on, `batch` of them at a time.
     fn replay(index: &dyn Index, records: &[Record], batch: usize) {
-        let numbered: Vec<(u64, &Record)> = (1..).zip(records).collect();
+        let numbered: Vec<(Sequence, &Record)> = (1..).map(Sequence).zip(records).collect();
         for part in numbered.chunks(batch) {
             let mut view = Overlay::new(index);
             for (sequence, record) in part {
-                apply(&mut view, *sequence, position(*sequence), record).unwrap();
+                apply(&mut view, *sequence, record).unwrap();
             }
             view.commit().unwrap();
         }
@@ -292,11 +330,9 @@ mod tests {
     }
 
     fn deleted(revision: u64) -> Record {
-        let Record::DocumentPut { put, .. } = put(revision) else { panic!("a put") };
         Record::DocumentDeleted {
             partition: here(),
             document: DOCUMENT,
-            id: put.id,
             revision: Revision(revision),
             generation: Generation(99),
             deleted_ms: 0,
@@ -369,12 +405,12 @@ mod tests {
     #[test]
     fn a_mark_only_rises_and_a_deleted_collection_stays_deleted() {
         let index = MemoryIndex::default();
-        let name = CollectionName::new("docs").unwrap();
-        let end = Record::CollectionDeleted { partition: here(), name, incarnation: 0 };
+        let end = Record::CollectionDeleted { partition: here(), deleted_ms: 0 };
         let records = [put(3), chunked(3, 4..9), put(4), chunked(4, 0..1), end, put(5), chunked(5, 9..10)];
         replay(&index, &records[..4], 4);
         let mark: PartitionMark = get(&index, &key::mark(here())).unwrap().unwrap();
-        let expected = PartitionMark { generation: Generation(14), next_label: 9, last_sequence: 4 };
+        let expected =
+            PartitionMark { generation: Generation(14), next_label: 9, generated: Sequence(3), labelled: Sequence(2) };
         assert_eq!(mark, expected);
         let earlier: EarlierPut = get(&index, &key::idempotency(here(), &[7; 16])).unwrap().unwrap();
         assert_eq!((earlier.document, earlier.revision), (DOCUMENT, Revision(4)));

@@ -8,11 +8,12 @@ use ibid_runtime::{Fault, ManualClock, MemoryDisk, RealDisk, SeededRandom};
 use proptest::prelude::*;
 
 use super::*;
+use crate::RecordKind;
+use crate::contents::Place;
 use crate::frame::{FolderId, RecordHeader, SegmentHeader};
-use crate::index::{Changes, digest};
+use crate::index::Changes;
 use crate::log::{Opened, Writer};
 use crate::record::strategy;
-use crate::{Committed, RecordKind};
 
 const FOLDER: &str = "data";
 
@@ -46,19 +47,29 @@ fn open_log(disk: &MemoryDisk) -> Result<Opened, LedgerError> {
 }
 
 /// One group, written and synced.
-fn write(writer: &mut Writer, group: &[Record]) -> Vec<Committed> {
+fn write(writer: &mut Writer, group: &[Record]) {
     let bodies: Vec<Body> = group.iter().map(|record| Body::of(record).unwrap()).collect();
-    writer.write(&bodies.iter().collect::<Vec<_>>()).unwrap()
+    writer.write(&bodies.iter().collect::<Vec<_>>()).unwrap();
 }
 
-fn scanned(log: &Log) -> BTreeMap<u64, Record> {
+fn scanned(log: &Log) -> BTreeMap<Sequence, Record> {
     let mut records = BTreeMap::new();
     let visit = &mut |seen: crate::log::Seen<'_>| {
-        records.extend(Record::decode(seen.body).map(|record| (seen.header.sequence, record)));
+        records.extend(Record::decode(seen.body).map(|record| (seen.sequence, record)));
         Ok(ControlFlow::Continue(()))
     };
-    log.scan(1, Bodies::Verify, visit).unwrap();
+    log.scan(Sequence(1), visit).unwrap();
     records
+}
+
+fn damaged(log: &Log) -> Vec<Damaged> {
+    log.scan(Sequence(1), &mut |_| Ok(ControlFlow::Continue(()))).unwrap()
+}
+
+/// Every record's segment and place.
+fn places(log: &Log) -> Vec<(u32, Place)> {
+    let segments = log.segments();
+    segments.iter().flat_map(|segment| segment.contents.places().map(|place| (segment.number, place))).collect()
 }
 
 /// What the ledger holds, without what it writes for itself.
@@ -86,7 +97,18 @@ fn put(number: u32, text: &str) -> Record {
 fn assert_index_follows(ledger: &Ledger) {
     let (fresh, _) = replay::fall_back(&ledger.log, "compare".to_owned()).unwrap();
     let kept = ledger.kept.read().unwrap().index.clone().unwrap();
-    assert_eq!(digest(&*kept).unwrap(), digest(&*fresh.index.unwrap()).unwrap());
+    let entries = |index: &dyn Index| {
+        let mut entries = BTreeMap::new();
+        index.scan_prefix(&[], &mut |key, value| drop(entries.insert(key.to_vec(), value.to_vec()))).unwrap();
+        // The last record applied may have been compacted away.
+        entries.remove(key::APPLIED);
+        entries
+    };
+    let (kept, fresh) = (entries(&*kept), entries(&*fresh.index.unwrap()));
+    let differs = |one: &BTreeMap<Vec<u8>, Vec<u8>>, other: &BTreeMap<Vec<u8>, Vec<u8>>| {
+        one.clone().into_iter().filter(|(key, value)| other.get(key) != Some(value)).collect::<Vec<_>>()
+    };
+    assert_eq!(differs(&kept, &fresh), differs(&fresh, &kept));
 }
 
 #[derive(Debug, Clone)]
@@ -116,8 +138,8 @@ struct Run {
     ledger: Ledger,
     /// What the last open found, and what was acknowledged since.
     durable: Vec<Record>,
-    /// Where some of it stands.
-    positions: Vec<(usize, Position)>,
+    /// Which records some of it are.
+    sequences: Vec<(usize, Sequence)>,
     waiting: Vec<(Record, Pending)>,
     /// Failed in a way that leaves it open whether they are there; in order, after everything acknowledged.
     unknown: Vec<Record>,
@@ -128,16 +150,16 @@ impl Run {
         let disk = MemoryDisk::new();
         let (ledger, report) = open(&disk);
         assert!(report.created);
-        Run { disk, ledger, durable: Vec::new(), positions: Vec::new(), waiting: Vec::new(), unknown: Vec::new() }
+        Run { disk, ledger, durable: Vec::new(), sequences: Vec::new(), waiting: Vec::new(), unknown: Vec::new() }
     }
 
     fn settle(&mut self) {
         for (record, pending) in self.waiting.drain(..) {
             match pending.wait() {
-                Ok(committed) => {
+                Ok(sequence) => {
                     assert!(self.unknown.is_empty(), "acknowledged after a failed write");
                     self.durable.push(record);
-                    self.positions.push((self.durable.len() - 1, committed.position));
+                    self.sequences.push((self.durable.len() - 1, sequence));
                 }
                 Err(LedgerError::Write { .. }) => self.unknown.push(record),
                 Err(LedgerError::Full | LedgerError::Poisoned) => {}
@@ -158,8 +180,8 @@ impl Run {
         assert!(all.starts_with(&found), "what survives is the first few of what was appended");
         self.durable = found;
         self.unknown.clear();
-        for (place, position) in &self.positions {
-            assert!(self.ledger.read(*position).is_ok_and(|read| read == self.durable[*place]));
+        for (place, sequence) in &self.sequences {
+            assert!(self.ledger.read(*sequence).is_ok_and(|read| read == self.durable[*place]));
         }
         assert_index_follows(&self.ledger);
     }
@@ -208,15 +230,15 @@ fn segments(disk: &MemoryDisk) -> Vec<PathBuf> {
 }
 
 /// A log of `groups`, with what it holds and where.
-fn written(groups: &[Vec<Record>]) -> (MemoryDisk, BTreeMap<u64, Record>, Vec<Committed>) {
+fn written(groups: &[Vec<Record>]) -> (MemoryDisk, BTreeMap<Sequence, Record>, Vec<(u32, Place)>) {
     let disk = MemoryDisk::new();
     let mut opened = open_log(&disk).unwrap();
-    let first = Record::FolderCreated { secret: opened.secret, created_ms: 0 };
-    let mut committed = write(&mut opened.writer, &[first]);
+    let first = Record::FolderCreated { secret: *opened.log.secret(), created_ms: 0 };
+    write(&mut opened.writer, &[first]);
     for group in groups {
-        committed.extend(write(&mut opened.writer, group));
+        write(&mut opened.writer, group);
     }
-    (disk, scanned(&opened.log), committed)
+    (disk, scanned(&opened.log), places(&opened.log))
 }
 
 fn groups() -> impl Strategy<Value = Vec<Vec<Record>>> {
@@ -257,7 +279,7 @@ proptest! {
         let found = scanned(&opened.log);
         prop_assert!(found.len() >= acknowledged.len());
         prop_assert!(whole.iter().take(found.len()).eq(found.iter()));
-        prop_assert_eq!(opened.log.scan(1, Bodies::Verify, &mut |_| Ok(ControlFlow::Continue(()))).unwrap(), vec![]);
+        prop_assert_eq!(damaged(&opened.log), vec![]);
     }
 
     #[test]
@@ -266,21 +288,21 @@ proptest! {
         file in any::<prop::sample::Index>(),
         at in any::<prop::sample::Index>(),
     ) {
-        let (disk, whole, committed) = written(&groups);
+        let (disk, whole, _) = written(&groups);
         let paths = segments(&disk);
         let path = file.get(&paths);
         disk.flip(path, at.index(disk.read(path).unwrap().len())).unwrap();
         let opened = open_log(&disk).unwrap();
         let found = scanned(&opened.log);
-        let damaged = opened.log.scan(1, Bodies::Verify, &mut |_| Ok(ControlFlow::Continue(()))).unwrap();
+        let damaged = damaged(&opened.log);
         prop_assert!(found.iter().all(|(sequence, record)| whole.get(sequence) == Some(record)));
         // Damage to the last group cannot be told from one that was never synced.
         let last_group = groups.last().unwrap().len();
         prop_assert!(found.len() + 1 >= whole.len() || found.len() + last_group >= whole.len());
         prop_assert!(!damaged.is_empty() || opened.torn_bytes > 0);
-        for (record, committed) in whole.values().zip(&committed) {
-            match opened.log.read(committed.position) {
-                Ok((sequence, read)) => prop_assert!(sequence == committed.sequence && read == *record),
+        for (sequence, record) in &whole {
+            match opened.log.read(*sequence) {
+                Ok(read) => prop_assert!(read == *record),
                 Err(error) => prop_assert!(matches!(error, LedgerError::Corrupt { .. }), "{error:?}"),
             }
         }
@@ -315,11 +337,154 @@ proptest! {
     }
 }
 
+#[derive(Debug, Clone)]
+enum CompactStep {
+    Append(Record),
+    Compact { dead_percent: u64 },
+    PowerCut,
+    Reopen,
+    Inject(Fault),
+}
+
+fn compact_step() -> impl Strategy<Value = CompactStep> {
+    prop_oneof![
+        12 => strategy::record().prop_map(CompactStep::Append),
+        3 => prop_oneof![Just(0), Just(50)].prop_map(|dead_percent| CompactStep::Compact { dead_percent }),
+        1 => Just(CompactStep::PowerCut),
+        1 => Just(CompactStep::Reopen),
+        1 => (0..2u32).prop_map(|after| CompactStep::Inject(Fault::SyncFails(after))),
+        1 => (0..2u32).prop_map(|after| CompactStep::Inject(Fault::WriteTorn(after))),
+        1 => (0..2u32).prop_map(|after| CompactStep::Inject(Fault::DiskFull(after))),
+    ]
+}
+
+/// Numbers what is put and deleted as the engine does: revisions of a document and generations of a partition only rise.
+#[derive(Default)]
+struct Numbers {
+    revisions: BTreeMap<(PartitionKey, DocumentKey), u64>,
+    generations: BTreeMap<PartitionKey, u64>,
+}
+
+impl Numbers {
+    fn number(&mut self, mut record: Record) -> Record {
+        let mut next = |partition, document| {
+            let revision = self.revisions.entry((partition, document)).or_default();
+            let generation = self.generations.entry(partition).or_default();
+            (*revision, *generation) = (*revision + 1, *generation + 1);
+            (Revision(*revision), ibid_core::Generation(*generation))
+        };
+        if let Record::DocumentPut { partition, document, put } = &mut record {
+            (put.revision, put.generation) = next(*partition, *document);
+        } else if let Record::DocumentDeleted { partition, document, revision, generation, .. } = &mut record {
+            (*revision, *generation) = next(*partition, *document);
+        } else if let Record::DocumentChunked { partition, document, revision, .. }
+        | Record::DocumentEmbedded { partition, document, revision, .. } = &mut record
+        {
+            let newest = self.revisions.get(&(*partition, *document)).copied().unwrap_or_default();
+            revision.0 = newest.saturating_sub(revision.0 % 3);
+        }
+        record
+    }
+}
+
+fn compact(ledger: &Ledger, dead_percent: u64) -> Result<Compacted, LedgerError> {
+    let ctx = Ctx::new(Arc::new(ManualClock::at(7)), ibid_runtime::Priority::Ingest, None);
+    ledger.compact(&ctx, dead_percent, 0, &RoaringTreemap::new())
+}
+
+/// Every record that the index names is there, and is of the kind that it is named as.
+fn assert_heads_are_readable(ledger: &Ledger) {
+    let index = ledger.kept.read().unwrap().index.clone().unwrap();
+    for (_, head) in index::scan::<Head>(&*index, &[key::OWNED[0]]).unwrap() {
+        for version in std::iter::once(&head.current).chain(&head.previous) {
+            let parts = version.embedded.iter().flat_map(|one| &one.parts);
+            let of_kind = [
+                (RecordKind::DocumentPut, version.put.iter().collect::<Vec<_>>()),
+                (RecordKind::DocumentDeleted, version.deleted.iter().collect()),
+                (RecordKind::DocumentChunked, version.chunked.iter().collect()),
+                (RecordKind::DocumentEmbedded, parts.collect()),
+            ];
+            for (kind, sequence) in of_kind.iter().flat_map(|(kind, all)| all.iter().map(move |one| (*kind, **one))) {
+                assert_eq!(ledger.read(sequence).unwrap().kind(), kind, "record {sequence}");
+            }
+        }
+    }
+    ledger.catalog().unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn compacting_changes_nothing_that_the_index_says(steps in prop::collection::vec(compact_step(), 0..80)) {
+        let disk = MemoryDisk::new();
+        let (mut ledger, mut numbers) = (open(&disk).0, Numbers::default());
+        for step in steps {
+            match step {
+                CompactStep::Append(record) => {
+                    let _ = ledger.append(numbers.number(record)).wait();
+                }
+                CompactStep::Compact { dead_percent } => {
+                    let before = scanned(&ledger.log);
+                    if compact(&ledger, dead_percent).is_ok() && dead_percent == 0 {
+                        let index = ledger.kept.read().unwrap().index.clone().unwrap();
+                        let needed = index::needed(&*index, 0).unwrap();
+                        let settled = |one: &crate::segment::Segment| one.next_sequence() <= needed.up_to.next();
+                        let sealed = ledger.log.segments().into_iter().filter(|one| one.sealed && settled(one));
+                        for place in sealed.flat_map(|one| one.contents.places().collect::<Vec<_>>()) {
+                            let sequence = place.sequence.0;
+                            prop_assert!(needed.whole.contains(sequence) || needed.remainder.contains(sequence));
+                        }
+                    }
+                    for (sequence, record) in before {
+                        prop_assert!(ledger.read(sequence).is_ok_and(|read| read == record), "until the next time");
+                    }
+                }
+                CompactStep::PowerCut => {
+                    disk.power_cut();
+                    ledger.close().ok();
+                    ledger = open(&disk).0;
+                }
+                CompactStep::Reopen => {
+                    ledger.close().ok();
+                    let (opened, report) = open(&disk);
+                    prop_assert_eq!(report.damaged, vec![]);
+                    ledger = opened;
+                }
+                CompactStep::Inject(fault) => disk.inject(fault),
+            }
+            assert_index_follows(&ledger);
+            assert_heads_are_readable(&ledger);
+        }
+    }
+}
+
+#[test]
+fn a_replaced_text_is_gone_from_the_disk_once_it_is_compacted_and_small_segments_become_one() {
+    let disk = MemoryDisk::new();
+    let (ledger, _) = open(&disk);
+    for round in 0..60 {
+        let text = if round % 6 == 0 { "kept" } else { "canary" };
+        let stored = strategy::stored(u64::from(round) + 1, &format!("{text} {round}"), None);
+        let document = document(if round % 6 == 0 { 100 + round } else { 1 });
+        ledger.append(Record::DocumentPut { partition: partition(), document, put: Box::new(stored) }).wait().unwrap();
+    }
+    ledger.append(Record::CollectionDeleted { partition: partition(), deleted_ms: 0 }).wait().unwrap();
+    let before = segments(&disk).len();
+    let compacted = compact(&ledger, 0).unwrap();
+    assert!(before > 8 && segments(&disk).len() <= 2, "{before} segments, {compacted:?}");
+    assert!(compacted.records_dropped > 50, "{compacted:?}");
+    let sealed = disk.read(&segments(&disk)[0]).unwrap();
+    assert!(!sealed.windows(5).any(|five| five == b"guide"), "a document's name is left");
+    drop(ledger);
+    assert!(open(&disk).0.heads(partition()).unwrap().is_empty());
+}
+
 #[test]
 fn what_a_client_stored_does_not_pass_for_a_record() {
     let forge = |secret: [u8; 32]| {
         let body = Body::of(&Record::KeyRevoked { id: KeyId(666), revoked_ms: 0 }).unwrap();
-        let frame = body.header(2, 1).encode(FolderId::of(&secret)).0;
+        let frame = body.header(Sequence(2), Sequence(1)).encode(FolderId::of(&secret)).0;
         let mut bytes = [&frame[..], body.bytes()].concat();
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let vectors = bytes.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad)).collect();
@@ -336,24 +501,24 @@ fn what_a_client_stored_does_not_pass_for_a_record() {
     };
     // Only who knows the folder's secret, [3; 32], could do it.
     for (secret, forged) in [([4; 32], false), ([3; 32], true)] {
-        let (disk, _, committed) = written(&[vec![forge(secret)], vec![put(1, "after")]]);
-        overwrite(&disk, &segments(&disk)[0], committed[1].position.offset + 20, b"damage");
+        let (disk, _, places) = written(&[vec![forge(secret)], vec![put(1, "after")]]);
+        overwrite(&disk, &segments(&disk)[0], places[1].1.offset + 20, b"damage");
         let found = scanned(&open_log(&disk).unwrap().log);
         assert_eq!(found.values().any(|record| record.kind() == RecordKind::KeyRevoked), forged);
-        assert!(found.contains_key(&3));
+        assert!(found.contains_key(&Sequence(3)));
     }
 }
 
 #[test]
 fn a_missing_segment_and_one_without_header_cost_no_more_than_they_held() {
     let groups: Vec<Vec<Record>> = (0..30).map(|number| vec![put(number, "text")]).collect();
-    let (disk, whole, committed) = written(&groups);
+    let (disk, whole, places) = written(&groups);
     let paths = segments(&disk);
     assert!(paths.len() > 4);
     disk.remove(&paths[1]).unwrap();
     overwrite(&disk, &paths[2], 0, &[0; SegmentHeader::BYTES]);
     let (ledger, report) = open(&disk);
-    let lost: Vec<u64> = committed.iter().filter(|one| one.position.segment == 2).map(|one| one.sequence).collect();
+    let lost: Vec<Sequence> = places.iter().filter(|(segment, _)| *segment == 2).map(|(_, one)| one.sequence).collect();
     let found = scanned(&ledger.log);
     assert_eq!(whole.keys().filter(|sequence| !found.contains_key(sequence)).copied().collect::<Vec<_>>(), lost);
     assert_eq!(report.damaged.first().map(|damaged| damaged.sequence), Some(lost[0]));
@@ -361,9 +526,9 @@ fn a_missing_segment_and_one_without_header_cost_no_more_than_they_held() {
 
     let mut from = Vec::new();
     ledger
-        .scan(20, &mut |sequence, _, _| {
-            from.push(sequence);
-            if sequence == 24 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        .scan(Sequence(20), &mut |sequence, _| {
+            from.push(sequence.0);
+            if sequence == Sequence(24) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
         .unwrap();
     assert_eq!(from, [20, 21, 22, 23, 24]);
@@ -377,7 +542,7 @@ fn a_failed_sync_ends_writing_and_not_reading() {
     disk.inject(Fault::SyncFails(0));
     assert!(matches!(ledger.append(put(2, "lost?")).wait(), Err(LedgerError::Write { .. })));
     assert!(matches!(ledger.append(put(3, "refused")).wait(), Err(LedgerError::Poisoned)));
-    assert!(ledger.read(kept.position).unwrap() == put(1, "kept"));
+    assert!(ledger.read(kept).unwrap() == put(1, "kept"));
     assert!(ledger.head(partition(), document(1)).unwrap().is_some());
     assert!(ledger.head(partition(), document(2)).unwrap().is_none());
     drop(ledger);
@@ -418,11 +583,11 @@ fn many_writers_share_a_sync() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, _) = open_real(folder.path(), IndexKind::Memory);
     let waiting: Vec<Pending> = (0..500).map(|number| ledger.append(put(number, "text"))).collect();
-    let sequences: Vec<u64> = waiting.into_iter().map(|pending| pending.wait().unwrap().sequence).collect();
+    let sequences: Vec<Sequence> = waiting.into_iter().map(|pending| pending.wait().unwrap()).collect();
     assert!(sequences.is_sorted_by(|a, b| a < b));
     let stats = ledger.stats();
     assert_eq!(stats.records, 501);
-    assert!(stats.syncs == stats.groups && stats.syncs < 250, "{stats:?}");
+    assert!(stats.groups < 125 && stats.syncs < 2 * stats.groups, "{stats:?}");
 }
 
 #[derive(Debug)]
@@ -528,10 +693,10 @@ fn a_log_of_a_later_format_is_refused_untouched() {
     let path = segments(&disk).remove(0);
     let mut bytes = disk.read(&path).unwrap();
     let last = bytes.len() - RecordHeader::BYTES - Body::of(&put(1, "one")).unwrap().bytes().len();
-    bytes[last + 4] = 3;
+    bytes[last + 4] = 4;
     let checksum = crc32fast::hash(&bytes[last..last + 72]);
     bytes[last + 72..last + 76].copy_from_slice(&checksum.to_le_bytes());
     overwrite(&disk, &path, 0, &bytes);
-    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 3, supported: 2 })));
+    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 4, supported: 3 })));
     assert!(disk.read(&path).unwrap() == bytes);
 }

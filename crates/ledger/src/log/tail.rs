@@ -1,31 +1,33 @@
 //! The log's end, after whatever ended the last process.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use ibid_runtime::Disk;
 
-use super::segment_path;
+use super::{Damaged, segment_path};
+use crate::contents::{Contents, Place};
 use crate::frame::FolderId;
 use crate::segment::{Bodies, Segment, Step, Walk};
-use crate::{LedgerError, Position, RecordKind};
+use crate::{LedgerError, RecordKind, Sequence};
 
 /// Where the log goes on.
 pub(super) struct Tail {
     /// The highest sequence used.
-    pub(super) sequence: u64,
+    pub(super) sequence: Sequence,
     /// The header checksum of the last record; 0 before the first.
     pub(super) checksum: u32,
     /// Bytes of unacknowledged writes that were cut.
     pub(super) torn_bytes: u64,
     /// The last record, if it is an [`RecordKind::IndexCheckpoint`].
-    pub(super) checkpoint: Option<Position>,
+    pub(super) checkpoint: Option<Sequence>,
 }
 
 /// Cuts unacknowledged writes off the last of `segments` and makes the rest durable. Segments in which nothing was ever
 /// acknowledged are removed.
 ///
 /// # Errors
-/// The disk; [`LedgerError::Newer`].
+/// The disk; [`LedgerError::Newer`]; [`LedgerError::Older`].
 pub(super) fn settle(
     disk: &dyn Disk,
     dir: &Path,
@@ -34,13 +36,10 @@ pub(super) fn settle(
 ) -> Result<Tail, LedgerError> {
     let mut torn_bytes = 0;
     while let Some((last, before)) = segments.split_last_mut() {
-        let expected = match (last.first, before.last()) {
-            (Some(first), _) => first.sequence,
-            (None, Some(before)) => walk_to_end(before, folder)?,
-            (None, None) => 1,
-        };
+        let expected = before.last().map_or(Sequence(1), Segment::next_sequence);
+        let expected = last.first.map_or(expected, |first| first.sequence);
         let durable = highest_durable(last, folder, expected)?;
-        if last.first.is_none() && durable < expected {
+        if last.first.is_none() && durable < expected && !last.sealed {
             // Not even its header was synced.
             torn_bytes += last.end;
             disk.remove(&segment_path(dir, last.number)).map_err(LedgerError::read("remove a torn segment"))?;
@@ -53,32 +52,30 @@ pub(super) fn settle(
         return Ok(tail);
     }
     disk.sync_dir(dir).map_err(LedgerError::read("sync the log's folder"))?;
-    Ok(Tail { sequence: 0, checksum: 0, torn_bytes, checkpoint: None })
+    Ok(Tail { sequence: Sequence(0), checksum: 0, torn_bytes, checkpoint: None })
 }
 
-/// The highest sequence that a record of `segment` calls durable; 0 if there is none.
-fn highest_durable(segment: &Segment, folder: FolderId, expected: u64) -> Result<u64, LedgerError> {
+/// The highest sequence that a record of `segment` calls durable; 0 if there is none. All of a sealed one is.
+fn highest_durable(segment: &Segment, folder: FolderId, expected: Sequence) -> Result<Sequence, LedgerError> {
     let mut walk = Walk::new(segment, folder, expected, Bodies::Skip);
     while walk.next()?.is_some() {}
-    Ok(walk.durable())
+    let sealed = segment.contents.last().filter(|_| segment.sealed);
+    Ok(walk.durable().max(sealed.map_or(Sequence(0), |last| last.sequence)))
 }
 
-/// The sequence after the last record of `segment`.
-fn walk_to_end(segment: &Segment, folder: FolderId) -> Result<u64, LedgerError> {
-    let expected = segment.first.map_or(1, |first| first.sequence);
-    let mut walk = Walk::new(segment, folder, expected, Bodies::Skip);
-    while walk.next()?.is_some() {}
-    Ok(walk.expected())
-}
-
-fn survey(last: &mut Segment, folder: FolderId, expected: u64, durable: u64) -> Result<Tail, LedgerError> {
+fn survey(last: &mut Segment, folder: FolderId, expected: Sequence, durable: Sequence) -> Result<Tail, LedgerError> {
+    let compacted = last.first.and_then(|first| first.compacted);
     let mut tail = Tail {
-        sequence: expected.saturating_sub(1),
+        sequence: Sequence(expected.0.saturating_sub(1)),
         checksum: last.first.map_or(0, |first| first.previous_checksum),
         torn_bytes: 0,
         checkpoint: None,
     };
     let (mut cut, mut unproved) = (last.end, None);
+    let mut contents = Contents::new(expected);
+    // What is missing before the segment; what is damaged in it is told anew, now that bodies are read.
+    let before = last.damaged.iter().filter(|damaged| damaged.segment != last.number || damaged.offset == 0);
+    let mut damaged: Vec<Damaged> = before.copied().collect();
     let mut walk = Walk::new(last, folder, expected, Bodies::Verify);
     while let Some(step) = walk.next()? {
         match step {
@@ -86,22 +83,35 @@ fn survey(last: &mut Segment, folder: FolderId, expected: u64, durable: u64) -> 
                 cut = offset;
                 break;
             }
-            Step::Damaged { .. } => tail.checkpoint = None,
-            Step::Record { header, header_checksum, offset, .. } => {
+            Step::Damaged { sequence, offset } => {
+                damaged.push(Damaged { sequence, segment: last.number, offset });
+                tail.checkpoint = None;
+            }
+            Step::Record { header, header_checksum, offset } => {
                 if header.sequence > durable {
                     unproved = unproved.or(Some(offset));
                 }
-                let position = header.position(last.number, offset);
+                contents.push(Place::of(&header, offset));
                 tail.sequence = header.sequence;
                 tail.checksum = header_checksum;
-                tail.checkpoint = header.is(RecordKind::IndexCheckpoint).then_some(position);
+                let place = Place::of(&header, offset);
+                tail.checkpoint = place.is(RecordKind::IndexCheckpoint).then_some(header.sequence);
             }
         }
     }
     tail.sequence = tail.sequence.max(durable);
+    if let Some(from) = compacted {
+        (tail.sequence, tail.checksum) = (tail.sequence.max(from.sequence), from.checksum);
+    }
     tail.torn_bytes = last.end - cut;
+    if last.sealed {
+        last.file.sync().map_err(LedgerError::read("secure the log's end"))?;
+        return Ok(tail);
+    }
     secure(last, cut, unproved.unwrap_or(cut)).map_err(LedgerError::read("secure the log's end"))?;
     last.end = cut;
+    last.damaged = damaged.into();
+    last.contents = Arc::new(contents);
     Ok(tail)
 }
 

@@ -1,16 +1,16 @@
 //! The one writer: a group of records in one piece, then one sync.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ibid_runtime::{Disk, DiskFile};
+use ibid_runtime::DiskFile;
 
 use super::tail::Tail;
 use super::{Log, segment_path};
-use crate::frame::{Body, FolderId, RecordHeader, SegmentHeader};
+use crate::contents::{Contents, Place};
+use crate::frame::{Body, RecordHeader, SegmentHeader};
 use crate::segment::{First, Segment};
-use crate::{Committed, LedgerError};
+use crate::{LedgerError, Sequence};
 
 /// What the ledger has done since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,59 +44,36 @@ impl From<WriteError> for LedgerError {
 /// Appends to the log's last segment, and starts a new one when it is long enough.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
     log: Arc<Log>,
-    secret: [u8; 32],
     segment_bytes_max: u64,
     number: u32,
     file: Arc<dyn DiskFile>,
     end: u64,
-    sequence: u64,
+    sequence: Sequence,
     checksum: u32,
     stats: Stats,
 }
 
 impl Writer {
-    /// A writer that goes on at the log's `tail`, or starts its first segment.
+    /// A writer that goes on at the log's `tail`, or starts a segment where there is none to go on with.
     ///
     /// # Errors
-    /// [`LedgerError::Write`], [`LedgerError::Full`]: the first segment cannot be made.
-    pub(super) fn new(
-        disk: Arc<dyn Disk>,
-        dir: PathBuf,
-        log: Arc<Log>,
-        secret: [u8; 32],
-        segment_bytes_max: u64,
-        tail: &Tail,
-    ) -> Result<Writer, LedgerError> {
+    /// [`LedgerError::Write`], [`LedgerError::Full`]: the segment cannot be made.
+    pub(super) fn new(log: Arc<Log>, segment_bytes_max: u64, tail: &Tail) -> Result<Writer, LedgerError> {
         let (sequence, checksum) = (tail.sequence, tail.checksum);
-        let last = log.segments().last().cloned();
+        let last = log.segments().pop();
         let last = match last {
-            Some(last) => last,
-            None => {
-                let header = SegmentHeader { segment: 1, first_sequence: 1, secret, previous_checksum: 0 };
-                start_segment(&*disk, &dir, &log, &header)?
-            }
+            Some(last) if !last.sealed => last,
+            last => start_segment(&log, last.as_ref(), sequence, checksum)?,
         };
         let Segment { number, file, end, .. } = last;
-        Ok(Writer {
-            disk,
-            dir,
-            log,
-            secret,
-            segment_bytes_max,
-            number,
-            file,
-            end,
-            sequence,
-            checksum,
-            stats: Stats::default(),
-        })
+        // Offsets in a table of contents are 32 bits wide.
+        let segment_bytes_max = segment_bytes_max.min(1 << 30);
+        Ok(Writer { log, segment_bytes_max, number, file, end, sequence, checksum, stats: Stats::default() })
     }
 
     /// The highest sequence used: the last durable record's.
-    pub(crate) fn sequence(&self) -> u64 {
+    pub(crate) fn sequence(&self) -> Sequence {
         self.sequence
     }
 
@@ -105,41 +82,45 @@ impl Writer {
         self.stats
     }
 
-    /// Writes `group` in one piece and syncs it. Either all of it is durable, or it failed as a whole.
+    /// Writes `group` in one piece and syncs it. Either all of it is durable, or it failed as a whole. Returns the first
+    /// one's sequence; the others follow.
     ///
     /// # Errors
     /// [`WriteError`]
-    pub(crate) fn write(&mut self, group: &[&Body]) -> Result<Vec<Committed>, WriteError> {
+    pub(crate) fn write(&mut self, group: &[&Body]) -> Result<Sequence, WriteError> {
         let group_bytes = group.iter().map(|body| RecordHeader::BYTES + body.bytes().len()).sum();
         let begun = self.end > SegmentHeader::BYTES as u64;
         if begun && self.end + group_bytes as u64 > self.segment_bytes_max {
             self.roll()?;
         }
-        let folder = FolderId::of(&self.secret);
+        let first = self.sequence.next();
         let mut piece = Vec::with_capacity(group_bytes);
-        let mut committed = Vec::with_capacity(group.len());
+        let mut places = Vec::with_capacity(group.len());
         let mut checksum = self.checksum;
-        for (sequence, body) in (self.sequence + 1..).zip(group) {
+        for (sequence, body) in (first.0..).map(Sequence).zip(group) {
             let header = body.header(sequence, self.sequence);
-            let position = header.position(self.number, self.end + piece.len() as u64);
-            committed.push(Committed { sequence, position });
-            let (header, header_checksum) = header.encode(folder);
+            places.push(Place::of(&header, self.end + piece.len() as u64));
+            let (header, header_checksum) = header.encode(self.log.folder);
             checksum = header_checksum;
             piece.extend_from_slice(&header);
             piece.extend_from_slice(body.bytes());
         }
-        match self.file.write_at(self.end, &piece) {
-            Err(full) if full.kind() == io::ErrorKind::StorageFull => return Err(self.take_back()),
-            written => written.map_err(broken)?,
-        }
-        self.sync().map_err(broken)?;
+        self.append(&piece)?;
         self.stats.groups += 1;
         self.stats.records += group.len() as u64;
         self.end += piece.len() as u64;
-        self.sequence += group.len() as u64;
+        self.sequence = Sequence(self.sequence.0 + group.len() as u64);
         self.checksum = checksum;
-        self.log.publish(self.end);
-        Ok(committed)
+        self.log.publish(&places);
+        Ok(first)
+    }
+
+    /// Writes `piece` behind everything there is and syncs it.
+    fn append(&mut self, piece: &[u8]) -> Result<(), WriteError> {
+        match self.file.write_at(self.end, piece) {
+            Err(full) if full.kind() == io::ErrorKind::StorageFull => Err(self.take_back()),
+            written => written.and_then(|()| self.sync()).map_err(broken),
+        }
     }
 
     /// Removes what a write left that found the disk full: synced, so that it does not come back after a power cut.
@@ -155,15 +136,18 @@ impl Writer {
         self.file.sync()
     }
 
-    /// Starts the next segment. The last group of the old one is durable, so all of it is.
+    /// Seals the segment with its table of contents, and starts the next. The last group of the old one is durable, so all
+    /// of it is.
     fn roll(&mut self) -> Result<(), WriteError> {
-        let header = SegmentHeader {
-            segment: self.number + 1,
-            first_sequence: self.sequence + 1,
-            secret: self.secret,
-            previous_checksum: self.checksum,
+        let last = self.log.segments().pop();
+        let table = last.as_ref().map(|last| last.contents.encode(self.end)).unwrap_or_default();
+        self.append(&table)?;
+        let started = start_segment(&self.log, last.as_ref(), self.sequence, self.checksum);
+        let segment = match started {
+            // A small group may still find room in the old one.
+            Err(WriteError::Full) => return Err(self.take_back()),
+            started => started?,
         };
-        let segment = start_segment(&*self.disk, &self.dir, &self.log, &header)?;
         (self.number, self.file, self.end) = (segment.number, segment.file, segment.end);
         Ok(())
     }
@@ -173,24 +157,37 @@ fn broken(error: io::Error) -> WriteError {
     WriteError::Broken(Arc::new(error))
 }
 
-/// Makes a segment whose name is durable; its header becomes so with the first group.
-fn start_segment(disk: &dyn Disk, dir: &Path, log: &Log, header: &SegmentHeader) -> Result<Segment, WriteError> {
-    let path = segment_path(dir, header.segment);
-    let file = match disk.create(&path) {
+/// Makes a segment behind `last` whose name is durable; its header becomes so with the first group.
+fn start_segment(log: &Log, last: Option<&Segment>, sequence: Sequence, checksum: u32) -> Result<Segment, WriteError> {
+    let header = SegmentHeader {
+        segment: last.map_or(0, Segment::last_number) + 1,
+        first_sequence: sequence.next(),
+        secret: log.secret.0,
+        previous_checksum: checksum,
+        compacted: None,
+    };
+    let path = segment_path(&log.dir, header.segment);
+    let file = match log.disk.create(&path) {
         Err(full) if full.kind() == io::ErrorKind::StorageFull => return Err(WriteError::Full),
         made => made.map_err(broken)?,
     };
     match file.write_at(0, &header.encode()) {
         Err(full) if full.kind() == io::ErrorKind::StorageFull => {
-            disk.remove(&path).map_err(broken)?;
+            log.disk.remove(&path).map_err(broken)?;
             return Err(WriteError::Full);
         }
         written => written.map_err(broken)?,
     }
-    disk.sync_dir(dir).map_err(broken)?;
-    let first = First { sequence: header.first_sequence, previous_checksum: header.previous_checksum };
-    let end = SegmentHeader::BYTES as u64;
-    let segment = Segment { number: header.segment, first: Some(first), file: Arc::from(file), end };
+    log.disk.sync_dir(&log.dir).map_err(broken)?;
+    let segment = Segment {
+        number: header.segment,
+        first: Some(First::from(&header)),
+        file: Arc::from(file),
+        end: SegmentHeader::BYTES as u64,
+        contents: Arc::new(Contents::new(header.first_sequence)),
+        sealed: false,
+        damaged: Arc::new([]),
+    };
     log.add_segment(segment.clone());
     Ok(segment)
 }

@@ -134,10 +134,20 @@ pub(crate) fn document_record() -> impl Strategy<Value = Record> {
         1 => (partition(), document(), revision()).prop_map(|(partition, document, revision)| Record::DocumentDeleted {
             partition,
             document,
-            id: DocumentId::new("guide/ü.md").unwrap(),
             revision,
             generation: Generation(revision.0 + 20),
             deleted_ms: 8,
+        }),
+        1 => (partition(), 0..20u64, 0..20u32).prop_map(|(partition, generation, next_label)| {
+            Record::PartitionMarked { partition, generation: Generation(generation), next_label }
+        }),
+        1 => (partition(), document(), revision()).prop_map(|(partition, document, revision)| Record::PutRemembered {
+            partition,
+            document,
+            idempotency: [7; 16],
+            revision,
+            generation: Generation(revision.0),
+            put_ms: 9,
         }),
     ]
 }
@@ -146,20 +156,16 @@ pub(crate) fn document_record() -> impl Strategy<Value = Record> {
 pub(crate) fn record() -> impl Strategy<Value = Record> {
     let tenant = TenantName::new("acme").unwrap();
     let name = CollectionName::new("docs").unwrap();
-    let (tenant_again, name_again) = (tenant.clone(), name.clone());
     prop_oneof![
         20 => document_record(),
         1 => (1..3u64).prop_map(move |number| Record::TenantCreated {
             tenant: TenantKey(number),
             name: tenant.clone(),
-            incarnation: number,
             created_ms: 3,
         }),
         1 => (1..9u64).prop_map(move |number| Record::TenantDeleted {
             // Most often one that has nothing: else little is left to look at.
             tenant: TenantKey(number),
-            name: tenant_again.clone(),
-            incarnation: number,
             deleted_ms: 4,
         }),
         1 => any::<u64>().prop_map(|id| Record::KeyCreated { key: key(id) }),
@@ -167,16 +173,11 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         1 => partition().prop_map(move |partition| Record::CollectionCreated {
             partition,
             name: name.clone(),
-            incarnation: 0,
             settings: settings(),
             created_ms: 6,
         }),
         1 => partition().prop_map(|partition| Record::CollectionUpdated { partition, settings: settings() }),
-        1 => partition().prop_map(move |partition| Record::CollectionDeleted {
-            partition,
-            name: name_again.clone(),
-            incarnation: 0,
-        }),
+        1 => partition().prop_map(|partition| Record::CollectionDeleted { partition, deleted_ms: 4 }),
         2 => (partition(), model(), prop::option::of((model(), role()))).prop_map(|(partition, serving, second)| {
             let second = second.map(|(model, role)| SecondModel { model, role, since_ms: 9 });
             let embedding = Embedding { serving, since: Generation(12), second };
