@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use protox::prost::Message;
 
-const CONTRACT: [&str; 6] = [
+const CONTRACT: [&str; 7] = [
     "ibid/v1/tenant.proto",
     "ibid/v1/key.proto",
     "ibid/v1/collection.proto",
     "ibid/v1/document.proto",
     "ibid/v1/search.proto",
     "ibid/v1/answer.proto",
+    "ibid/v1/operations.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

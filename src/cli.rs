@@ -9,6 +9,7 @@
 //! | `search.rs`  | the best chunks for a question                                                |
 //! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
 //! | `admin.rs`   | tenants and keys                                                              |
+//! | `compact.rs` | the log without what is of no use any more                                    |
 //! | `models.rs`  | list, verify, pull, import, quantize                                          |
 //! | `migrate.rs` | a collection moved to another model                                           |
 //! | `eval.rs`    | a labelled set measured                                                       |
@@ -18,6 +19,7 @@
 mod admin;
 mod ask;
 mod bench;
+mod compact;
 mod demo;
 mod eval;
 mod ingest;
@@ -90,6 +92,8 @@ enum Command {
     /// Make, list and revoke keys
     #[command(subcommand)]
     Keys(admin::Keys),
+    /// Erase what was deleted or replaced from the log now, and give its room back (operator key)
+    Compact(compact::Compact),
     /// List, verify, pull, import and quantize models; move a collection to another one
     #[command(subcommand)]
     Models(models::Models),
@@ -128,6 +132,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Ask(ask) => runtime()?.block_on(ask.run(global)),
         Command::Tenants(tenants) => runtime()?.block_on(tenants.run(global)),
         Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
+        Command::Compact(compact) => runtime()?.block_on(compact.run(global)),
         Command::Models(models) => models.run(global),
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),
         Command::Bench(bench) => runtime()?.block_on(bench.run(global)),

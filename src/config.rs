@@ -41,6 +41,8 @@ pub struct Config {
     pub server: Server,
     /// Bounds on what is kept waiting.
     pub limits: Limits,
+    /// The log.
+    pub ledger: Ledger,
     /// Threads for compute.
     pub compute: Compute,
     /// Which models, from where.
@@ -80,6 +82,13 @@ pub struct Limits {
     pub pending_documents_max: usize,
     /// Content that uploads may hold in memory together.
     pub upload_bytes_max: usize,
+}
+
+/// How the log is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// How long the bytes of something deleted may stay in it.
+    pub erase_within: Duration,
 }
 
 /// Threads for compute.
@@ -312,6 +321,9 @@ impl Config {
                 document_bytes_max: values.whole("limits.document_bytes_max", 1 << 10, 64 << 20)?,
                 pending_documents_max: values.whole("limits.pending_documents_max", 1, 10_000_000)?,
                 upload_bytes_max: values.whole("limits.upload_bytes_max", 1 << 20, 1 << 40)?,
+            },
+            ledger: Ledger {
+                erase_within: Duration::from_secs(values.whole("ledger.erase_within_s", 1, 30 * 24 * 3_600)? as u64),
             },
             compute: Compute { threads, jobs_max: values.whole("compute.jobs_max", 16, 1_000_000)? },
             models: Models {

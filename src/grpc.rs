@@ -9,6 +9,7 @@
 //! | `upload.rs`      | steps of an upload to whole documents, within a bound on memory  |
 //! | `search.rs`      | search                                                           |
 //! | `answer.rs`      | answers as a stream of events                                    |
+//! | `operations.rs`  | what keeps a data folder in shape, for operators                 |
 //!
 //! Invariants: each method asks `auth` first. A call that is dropped stops its work.
 
@@ -16,6 +17,7 @@ pub(crate) mod answer;
 pub(crate) mod collections;
 pub(crate) mod documents;
 pub(crate) mod keys;
+pub(crate) mod operations;
 pub(crate) mod search;
 pub(crate) mod tenants;
 pub(crate) mod upload;

@@ -147,6 +147,7 @@ pub(crate) fn engine_config(config: &Config) -> ibid_engine::Config {
         index_open_timeout: INDEX_OPEN_TIMEOUT,
         log_segment_bytes: LOG_SEGMENT_BYTES,
         queue_bytes_max: LOG_QUEUE_BYTES_MAX,
+        erase_within: config.ledger.erase_within,
     }
 }
 

@@ -26,6 +26,7 @@ use crate::grpc::answer::Answer;
 use crate::grpc::collections::Collections;
 use crate::grpc::documents::Documents;
 use crate::grpc::keys::Keys;
+use crate::grpc::operations::Operations;
 use crate::grpc::search::Search;
 use crate::grpc::tenants::Tenants;
 use crate::house::{House, HouseError, Parts};
@@ -34,6 +35,7 @@ use crate::proto::answer_service_server::AnswerServiceServer;
 use crate::proto::collection_service_server::CollectionServiceServer;
 use crate::proto::document_service_server::DocumentServiceServer;
 use crate::proto::key_service_server::KeyServiceServer;
+use crate::proto::operations_service_server::OperationsServiceServer;
 use crate::proto::search_service_server::SearchServiceServer;
 use crate::proto::tenant_service_server::TenantServiceServer;
 use crate::wire::document::PUT_BYTES_MAX;
@@ -49,13 +51,14 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Every service of the contract, for health checks.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     TenantServiceServer::<Tenants>::NAME,
     KeyServiceServer::<Keys>::NAME,
     CollectionServiceServer::<Collections>::NAME,
     DocumentServiceServer::<Documents>::NAME,
     SearchServiceServer::<Search>::NAME,
     AnswerServiceServer::<Answer>::NAME,
+    OperationsServiceServer::<Operations>::NAME,
 ];
 
 /// Why the server did not start, or how it ended. Who runs it reads this: it may name paths.
@@ -162,7 +165,8 @@ fn routes(house: &Arc<House>) -> (HealthReporter, Routes) {
         .add_service(CollectionServiceServer::new(Collections(house())))
         .add_service(DocumentServiceServer::new(Documents(house())).max_decoding_message_size(message_bytes_max))
         .add_service(SearchServiceServer::new(Search(house())))
-        .add_service(AnswerServiceServer::new(Answer(house())));
+        .add_service(AnswerServiceServer::new(Answer(house())))
+        .add_service(OperationsServiceServer::new(Operations(house())));
     (reporter, routes)
 }
 

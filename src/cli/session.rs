@@ -18,6 +18,7 @@ use crate::proto::answer_service_client::AnswerServiceClient;
 use crate::proto::collection_service_client::CollectionServiceClient;
 use crate::proto::document_service_client::DocumentServiceClient;
 use crate::proto::key_service_client::KeyServiceClient;
+use crate::proto::operations_service_client::OperationsServiceClient;
 use crate::proto::search_service_client::SearchServiceClient;
 use crate::proto::tenant_service_client::TenantServiceClient;
 use crate::server::{Running, Server};
@@ -92,6 +93,10 @@ impl Session {
 
     pub(super) fn tenants(&self) -> TenantServiceClient<Service> {
         TenantServiceClient::new(self.service())
+    }
+
+    pub(super) fn operations(&self) -> OperationsServiceClient<Service> {
+        OperationsServiceClient::new(self.service())
     }
 
     pub(super) fn keys(&self) -> KeyServiceClient<Service> {

@@ -60,6 +60,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "bytes of documents, with their headers, that all uploads together hold in memory, from 1 MiB; beyond it documents are refused with a hint to retry",
     },
     Setting {
+        key: "ledger.erase_within_s",
+        variable: "IBID_ERASE_WITHIN_S",
+        default: "3600",
+        about: "seconds until the bytes of something deleted have left the log, 1 to 2,592,000; `ibid compact` does it at once",
+    },
+    Setting {
         key: "compute.threads",
         variable: "IBID_COMPUTE_THREADS",
         default: "0",

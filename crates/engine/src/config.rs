@@ -25,6 +25,8 @@ pub struct Config {
     pub log_segment_bytes: u64,
     /// Bytes that may wait for the log before writes are refused.
     pub queue_bytes_max: u64,
+    /// How long the bytes of something deleted may stay in the log.
+    pub erase_within: Duration,
 }
 
 /// Where the indexes live.

@@ -310,6 +310,11 @@ impl Documents {
         }
     }
 
+    /// The records that a question may still ask for.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = Sequence> {
+        self.labelled.values().map(|labelled| labelled.put)
+    }
+
     /// The number of the view in use.
     fn view_number(&self) -> u64 {
         self.views_from + (self.views.len() as u64).saturating_sub(1)

@@ -15,12 +15,13 @@ use ibid_ledger::{FolderLock, IndexKind, Ledger, Pending, Report, lock_folder};
 use ibid_runtime::{Ctx, Priority, start_thread};
 
 use crate::catalog::{Catalog, CollectionEntry};
+use crate::compact::Compaction;
 use crate::config::{Config, Parts, Views};
 use crate::error::EngineError;
 use crate::intake::{Accepted, Commit};
 use crate::partition::{Partition, State};
 use crate::stages::Line;
-use crate::{intake, recover, stages};
+use crate::{compact, intake, recover, stages};
 
 /// What opening found.
 #[derive(Debug, Clone)]
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     intake: Mutex<Option<mpsc::Sender<Accepted>>>,
     pub(crate) cutting: Line,
     pub(crate) embedding: Line,
+    pub(crate) compaction: Compaction,
     /// Documents that wait to be cut.
     pub(crate) waiting: AtomicUsize,
     /// The background's context: stopped when the engine closes.
@@ -124,6 +126,7 @@ impl Engine {
             intake: Mutex::new(Some(sender)),
             cutting: Line::default(),
             embedding: Line::default(),
+            compaction: Compaction::default(),
             waiting: AtomicUsize::new(0),
             background: Ctx::new(clock, Priority::Ingest, None),
             read_only: AtomicBool::new(false),
@@ -168,6 +171,7 @@ impl Engine {
         self.shared.background.stop();
         self.shared.cutting.close();
         self.shared.embedding.close();
+        self.shared.compaction.close();
         *lock(&self.shared.intake) = None;
         let threads: Vec<JoinHandle<()>> = lock(&self.threads).drain(..).collect();
         if threads.is_empty() {
@@ -208,11 +212,13 @@ impl Drop for Engine {
 fn start_threads(shared: &Arc<Shared>, receiver: mpsc::Receiver<Accepted>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (intake_shared, cut_shared) = (Arc::clone(shared), Arc::clone(shared));
     let (embed_shared, resume_shared) = (Arc::clone(shared), Arc::clone(shared));
+    let compact_shared = Arc::clone(shared);
     Ok(vec![
         start_thread("intake", move || intake::run(&intake_shared, receiver))?,
         start_thread("cut", move || stages::run_cutting(&cut_shared))?,
         start_thread("embed", move || stages::run_embedding(&embed_shared))?,
         start_thread("resume", move || resume(&resume_shared))?,
+        start_thread("compact", move || compact::run(&compact_shared))?,
     ])
 }
 
@@ -248,6 +254,17 @@ impl Shared {
         let intake = lock(&self.intake);
         let sender = intake.as_ref().ok_or(EngineError::Closing)?;
         sender.send(Accepted { pending, commit }).map_err(|_| EngineError::Closing)
+    }
+
+    /// The partitions that are open now.
+    pub(crate) fn open_partitions(&self) -> Vec<Arc<State>> {
+        let open = |slot: &Slot| if let Slot::Open(state) = slot { Some(Arc::clone(state)) } else { None };
+        lock(&self.partitions).values().filter_map(open).collect()
+    }
+
+    /// Something was deleted.
+    pub(crate) fn erase_soon(&self) {
+        self.compaction.erase_by(self.parts.clock.monotonic() + self.config.erase_within);
     }
 
     fn is_in_catalog(&self, key: PartitionKey) -> bool {

@@ -75,6 +75,7 @@ fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit:
             if ended.is_empty() {
                 return tell(done, applied);
             }
+            shared.erase_soon();
             // Removing indexes takes its time, and is done whoever still waits for it.
             let own = Arc::clone(shared);
             let started = start_thread("discard", move || {
@@ -101,6 +102,7 @@ fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit:
         Commit::Delete { partition, key, revision, done } => match committed {
             Err(error) => tell(done, Err(error)),
             Ok(_) => {
+                shared.erase_soon();
                 partition.lock(&partition.to_cut).push_back(CutWork::Delete { key, revision, done });
                 shared.cutting.push(&partition);
             }

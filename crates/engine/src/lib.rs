@@ -16,6 +16,7 @@
 //! | `compare.rs`    | what two models find, side by side                                                 |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
+//! | `compact.rs`    | when what is of no use any more leaves the log                                     |
 //! | `questions.rs`  | the vectors of a partition's latest questions                                      |
 //! | `error.rs`      | what can go wrong                                                                  |
 //!
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+mod compact;
 mod compare;
 mod config;
 mod documents;
@@ -48,7 +50,7 @@ pub use config::{Config, EmbedModel, Models, Parts, Views};
 pub use documents::{DocumentInfo, Stage};
 pub use engine::{Engine, Opened};
 pub use error::{EngineError, Invalid};
-pub use ibid_ledger::{ModelVersion, SecondRole, Switching};
+pub use ibid_ledger::{Compacted, ModelVersion, SecondRole, Switching};
 pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};
 pub use snapshot::{Candidate, Found, Scope, Snapshot};

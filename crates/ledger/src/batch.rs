@@ -53,6 +53,8 @@ pub(crate) enum Work {
     Group(Vec<Entry>),
     /// A reader found the index broken.
     Reindex { reason: String },
+    /// The last segment is to be full.
+    Seal { done: oneshot::Sender<Result<(), LedgerError>> },
     /// Nothing waits and nothing more will come.
     Close,
 }
@@ -79,6 +81,7 @@ struct Waiting {
     gate: Gate,
     poisoned: bool,
     reindex: Option<String>,
+    seal: Vec<oneshot::Sender<Result<(), LedgerError>>>,
 }
 
 impl Waiting {
@@ -100,7 +103,14 @@ impl Waiting {
 
 impl Queue {
     pub(crate) fn new(bytes_max: u64) -> Queue {
-        let waiting = Waiting { entries: Vec::new(), bytes: 0, gate: Gate::Open, poisoned: false, reindex: None };
+        let waiting = Waiting {
+            entries: Vec::new(),
+            bytes: 0,
+            gate: Gate::Open,
+            poisoned: false,
+            reindex: None,
+            seal: Vec::new(),
+        };
         Queue { bytes_max, waiting: Mutex::new(waiting), arrived: Condvar::new() }
     }
 
@@ -133,6 +143,9 @@ impl Queue {
         loop {
             if let Some(reason) = waiting.reindex.take() {
                 return Work::Reindex { reason };
+            }
+            if let Some(done) = waiting.seal.pop() {
+                return Work::Seal { done };
             }
             if !waiting.entries.is_empty() {
                 return Work::Group(std::mem::take(&mut waiting.entries));
@@ -169,6 +182,18 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Asks for the last segment to be sealed.
+    pub(crate) fn seal(&self) -> oneshot::Receiver<Result<(), LedgerError>> {
+        let (done, sealed) = oneshot::channel();
+        let mut waiting = self.lock();
+        if waiting.gate == Gate::Open && !waiting.poisoned {
+            waiting.seal.push(done);
+            drop(waiting);
+            self.arrived.notify_one();
+        }
+        sealed
+    }
+
     /// Lets nothing more in; what waits is still written.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
@@ -184,6 +209,7 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.gate = Gate::Closed;
         waiting.entries.clear();
+        waiting.seal.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -44,6 +44,10 @@ impl Committer {
             match self.queue.next() {
                 Work::Group(entries) => self.commit(entries),
                 Work::Reindex { reason } => self.reindex(reason),
+                Work::Seal { done } => {
+                    // Whoever asked may have left.
+                    let _ = done.send(self.seal());
+                }
                 Work::Close => return self.checkpoint(),
             }
         }
@@ -71,6 +75,19 @@ impl Committer {
         };
         self.queue.release(batch::bytes_of(&entries));
         entries.into_iter().zip(answers).for_each(|(entry, answer)| entry.answer(answer));
+    }
+
+    fn seal(&mut self) -> Result<(), LedgerError> {
+        if self.queue.is_poisoned() {
+            return Err(LedgerError::Poisoned);
+        }
+        let sealed = self.writer.seal();
+        *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.writer.stats();
+        if let Err(WriteError::Broken(source)) = &sealed {
+            tracing::error!(%source, "a write to the log failed; nothing is accepted until it is reopened");
+            self.queue.poison();
+        }
+        sealed.map_err(LedgerError::from)
     }
 
     fn index(&self, entries: &[Entry], first: Sequence) -> Result<(), IndexError> {

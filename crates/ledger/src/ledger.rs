@@ -170,9 +170,23 @@ impl Ledger {
         Ok(damaged)
     }
 
+    /// Ends the last segment, so that all of the log may be compacted.
+    ///
+    /// # Errors
+    /// [`LedgerError::Full`], [`LedgerError::Write`], [`LedgerError::Poisoned`], [`LedgerError::Closed`].
+    pub fn seal(&self) -> Result<(), LedgerError> {
+        futures::executor::block_on(self.queue.seal()).unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// Closes the files that were compacted last: from here on nobody reads a record of theirs that is gone.
+    pub fn release(&self) {
+        self.log.release();
+    }
+
     /// Leaves out of the log what nothing needs any more, of each full segment of which more than `dead_percent` is not
     /// needed, and erases it so from the disk. `in_use` are records that somebody may still ask for though the index names
-    /// them no more. A reader that learned of a record before the call may read it until the next one. Writers do not wait.
+    /// them no more. A reader that learned of a record before the call may read it until
+    /// the next one, or [`Ledger::release`]. Writers do not wait.
     ///
     /// # Errors
     /// [`LedgerError::Full`], [`LedgerError::Stopped`], [`LedgerError::Index`], or the disk failed: what was not compacted

@@ -159,6 +159,7 @@ impl House {
             index_open_timeout: Duration::from_secs(5),
             log_segment_bytes: 1 << 20,
             queue_bytes_max: 1 << 24,
+            erase_within: Duration::from_secs(3_600),
         };
         let (engine, _) = Engine::open(config, parts).unwrap();
         House { disk, clock, models, engine }

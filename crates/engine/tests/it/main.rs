@@ -2,10 +2,12 @@
 //!
 //! | file           | what it asks                                                             |
 //! | -------------- | ------------------------------------------------------------------------ |
+//! | `compaction.rs` | what was deleted or replaced leaves the disk, the rest stays             |
 //! | `documents.rs` | a document's life: acknowledged, found, replaced, deleted, kept           |
 //! | `migration.rs` | a collection's model changed while it is searched, cut off at every step  |
 //! | `house.rs`     | the engine, its disk and its models                                      |
 
+mod compaction;
 mod documents;
 mod house;
 mod migration;

@@ -90,13 +90,19 @@ impl Log {
         dead_percent: u64,
         segment_bytes_max: u64,
     ) -> Result<Compacted, LedgerError> {
-        self.state_mut().replaced.clear();
+        self.release();
         let segments = self.segments();
         let mut done = Compacted::default();
         for run in due(&segments, needed, dead_percent, segment_bytes_max) {
             self.rewrite(ctx, run, needed, &mut done)?;
         }
         Ok(done)
+    }
+
+    /// Closes the files that were compacted last.
+    pub(crate) fn release(&self) {
+        let replaced = std::mem::take(&mut self.state_mut().replaced);
+        drop(replaced);
     }
 
     /// Puts one segment in the place of `run`.

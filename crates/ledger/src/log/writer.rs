@@ -21,6 +21,8 @@ pub struct Stats {
     pub groups: u64,
     /// Calls of `fdatasync`.
     pub syncs: u64,
+    /// Segments that became full.
+    pub sealed: u64,
 }
 
 /// Why a group was not made durable.
@@ -136,6 +138,14 @@ impl Writer {
         self.file.sync()
     }
 
+    /// Starts another segment, unless nothing is in the last one.
+    ///
+    /// # Errors
+    /// [`WriteError`]
+    pub(crate) fn seal(&mut self) -> Result<(), WriteError> {
+        if self.end > SegmentHeader::BYTES as u64 { self.roll() } else { Ok(()) }
+    }
+
     /// Seals the segment with its table of contents, and starts the next. The last group of the old one is durable, so all
     /// of it is.
     fn roll(&mut self) -> Result<(), WriteError> {
@@ -149,6 +159,7 @@ impl Writer {
             started => started?,
         };
         (self.number, self.file, self.end) = (segment.number, segment.file, segment.end);
+        self.stats.sealed += 1;
         Ok(())
     }
 }
