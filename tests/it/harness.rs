@@ -13,6 +13,7 @@ use ibid::proto::answer_service_client::AnswerServiceClient;
 use ibid::proto::collection_service_client::CollectionServiceClient;
 use ibid::proto::document_service_client::DocumentServiceClient;
 use ibid::proto::key_service_client::KeyServiceClient;
+use ibid::proto::operations_service_client::OperationsServiceClient;
 use ibid::proto::search_service_client::SearchServiceClient;
 use ibid::proto::tenant_service_client::TenantServiceClient;
 use ibid::proto::{
@@ -186,6 +187,18 @@ impl TestServer {
         (self.client(&made.secret).await, made.key.unwrap().id)
     }
 
+    /// A client of a tenant that is there, with a new key of these scopes that reads all.
+    pub(crate) async fn again(&self, name: &str, scopes: &[Scope]) -> Client {
+        let request = CreateKeyRequest {
+            tenant: name.to_owned(),
+            scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
+            reads_all: true,
+            ..Default::default()
+        };
+        let made = self.operator().await.keys().create_key(request).await.unwrap().into_inner();
+        self.client(&made.secret).await
+    }
+
     /// The tenant of the first start.
     pub(crate) async fn default_tenant(&self) -> Client {
         let key = std::fs::read_to_string(first_start::default_key(&self.data_dir())).unwrap();
@@ -241,6 +254,10 @@ impl Client {
 
     pub(crate) fn tenants(&self) -> TenantServiceClient<Keyed> {
         TenantServiceClient::new(self.keyed())
+    }
+
+    pub(crate) fn operations(&self) -> OperationsServiceClient<Keyed> {
+        OperationsServiceClient::new(self.keyed())
     }
 
     pub(crate) fn keys(&self) -> KeyServiceClient<Keyed> {

@@ -10,6 +10,7 @@
 //! | `answers.rs`         | an answer's events and its citations                           |
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
+//! | `erasure.rs`         | what was deleted is in no file any more                        |
 //! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
 //! | `bench.rs`           | `ibid bench embed` by itself: what its JSON says               |
@@ -22,6 +23,7 @@ mod bench;
 mod client;
 mod crash;
 mod documents;
+mod erasure;
 #[path = "../../crates/gateway/tests/fake_openai.rs"]
 mod fake_openai;
 mod harness;

@@ -1,7 +1,8 @@
 //! When the log is compacted.
 //!
 //! For room: each time a segment is full, those of which more than half is of no use are written anew. For erasure: at
-//! most [`crate::Config::erase_within`] after something was deleted, everything that is of no use is left out.
+//! most [`crate::Config::erase_within`] after something was deleted, everything that is of no use is left out, and the indexes
+//! are written anew without it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use roaring::RoaringTreemap;
 
 use crate::engine::{Engine, Shared};
 use crate::error::EngineError;
+use crate::stages;
 
 /// The share of a segment, in percent, that may be of no use.
 const DEAD_PERCENT_MAX: u64 = 50;
@@ -95,6 +97,9 @@ pub(crate) fn run(shared: &Arc<Shared>) {
         let everything = !asked.is_empty() || shared.compaction.take_due(now());
         let sealed_now = shared.ledger.stats().sealed;
         if everything || sealed_now > sealed {
+            if everything {
+                erase_from_indexes(shared);
+            }
             let compacted = compact(shared, everything);
             sealed = shared.ledger.stats().sealed;
             compacted_at = Some(now());
@@ -125,6 +130,17 @@ fn compact(shared: &Shared, everything: bool) -> Result<Compacted, LedgerError> 
     let remembered_from_ms = shared.parts.clock.unix_ms().saturating_sub(remembered);
     let dead_percent = if everything { 0 } else { DEAD_PERCENT_MAX };
     shared.ledger.compact(&shared.background, dead_percent, remembered_from_ms, &in_use)
+}
+
+/// Takes what was deleted or replaced out of the indexes of all partitions.
+fn erase_from_indexes(shared: &Arc<Shared>) {
+    for partition in shared.open_partitions() {
+        if let Err(error) = stages::erase(&partition) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(partition = %partition.key, error, "deleted chunks stay in an index; it is tried again");
+            shared.compaction.erase_by(shared.parts.clock.monotonic() + READERS_LEAVE);
+        }
+    }
 }
 
 impl Engine {

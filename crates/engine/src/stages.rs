@@ -29,7 +29,7 @@ use crate::partition::State;
 
 pub(crate) use change::{Behind, Change, LaneChange};
 pub(crate) use cut::run_cutting;
-pub(crate) use embed::run_embedding;
+pub(crate) use embed::{erase, run_embedding};
 
 /// What waits for the cutting thread, in commit order.
 pub(crate) enum CutWork {

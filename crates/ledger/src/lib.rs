@@ -64,5 +64,5 @@ pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Sequence, Ve
 pub use ledger::{Config, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Compacted, Damaged, Stats};
-pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument};
+pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument, Whose};
 pub use replay::{IndexKind, IndexState};

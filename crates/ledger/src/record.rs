@@ -275,7 +275,50 @@ pub struct StoredChunk {
     pub input_hash: [u8; 16],
 }
 
+/// Somebody or something whose bytes are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A tenant's.
+    Tenant(TenantKey),
+    /// A collection's.
+    Collection(PartitionKey),
+    /// A document's.
+    Document(PartitionKey, DocumentKey),
+}
+
+impl Whose {
+    fn covers(&self, partition: &PartitionKey, document: Option<&DocumentKey>) -> bool {
+        match self {
+            Whose::Tenant(tenant) => partition.tenant == *tenant,
+            Whose::Collection(collection) => partition == collection,
+            Whose::Document(collection, key) => partition == collection && document == Some(key),
+        }
+    }
+}
+
 impl Record {
+    /// Whether it holds bytes that `whose` owner gave: names, texts, vectors. A deletion and a mark hold none.
+    pub fn holds_bytes_of(&self, whose: &Whose) -> bool {
+        match self {
+            Record::TenantCreated { tenant, .. } => *whose == Whose::Tenant(*tenant),
+            Record::KeyCreated { key } => key.tenant.is_some_and(|tenant| *whose == Whose::Tenant(tenant)),
+            Record::CollectionCreated { partition, .. }
+            | Record::CollectionUpdated { partition, .. }
+            | Record::CollectionEmbedding { partition, .. } => whose.covers(partition, None),
+            Record::DocumentPut { partition, document, .. }
+            | Record::DocumentChunked { partition, document, .. }
+            | Record::DocumentEmbedded { partition, document, .. } => whose.covers(partition, Some(document)),
+            Record::FolderCreated { .. }
+            | Record::TenantDeleted { .. }
+            | Record::KeyRevoked { .. }
+            | Record::CollectionDeleted { .. }
+            | Record::DocumentDeleted { .. }
+            | Record::IndexCheckpoint { .. }
+            | Record::PartitionMarked { .. }
+            | Record::PutRemembered { .. } => false,
+        }
+    }
+
     /// Which kind of change it is.
     pub fn kind(&self) -> RecordKind {
         match self {

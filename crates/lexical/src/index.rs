@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use ibid_runtime::{Disk, RealDisk};
 use tantivy::directory::{DirectoryClone, MmapDirectory, RamDirectory};
@@ -23,6 +24,9 @@ const MERGE_SEGMENTS: usize = 8;
 const SEGMENT_CHUNKS_MIN: u32 = 256;
 /// A segment of which a greater share is deleted is rewritten.
 const DELETED_SHARE_MAX: f32 = 0.3;
+
+/// How often it is asked whether a merge has ended.
+const MERGE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where an index lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,6 +172,24 @@ impl LexicalIndex {
         policy.set_level_log_size((MERGE_SEGMENTS as f64).log2());
         policy.set_del_docs_ratio_before_merge(DELETED_SHARE_MAX);
         self.merge(|segments| policy.compute_merge_candidates(segments))
+    }
+
+    /// Rewrites every segment in which a chunk is deleted, so that no word of a chunk that was removed before this call is
+    /// left. Waits for a merge that is under way.
+    ///
+    /// # Errors
+    /// As [`LexicalIndex::maintain`].
+    #[tracing::instrument(name = "lexical.erase", skip_all)]
+    pub fn erase(&self) -> Result<(), LexicalError> {
+        let holds_deleted = |segment: &SegmentMeta| segment.num_deleted_docs() > 0;
+        let metas = || self.index.searchable_segment_metas().map_err(LexicalError::when("erase"));
+        while self.writing().merging || metas()?.iter().any(holds_deleted) {
+            let alone = |segment: &SegmentMeta| MergeCandidate(vec![segment.id()]);
+            if !self.merge(|segments| segments.iter().filter(|one| holds_deleted(one)).map(alone).collect())? {
+                std::thread::sleep(MERGE_PAUSE);
+            }
+        }
+        Ok(())
     }
 
     /// Merges the groups of segments that `choose` names, unless a merge is under way.

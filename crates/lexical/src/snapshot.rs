@@ -62,6 +62,11 @@ impl Snapshot {
         self.0.chunks == 0
     }
 
+    /// How many chunks were removed and still take up room in a segment.
+    pub fn removed(&self) -> u64 {
+        self.0.segments.iter().map(|segment| u64::from(segment.reader.num_deleted_docs())).sum()
+    }
+
     /// The labels of the chunks that live in it.
     ///
     /// # Errors

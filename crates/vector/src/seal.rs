@@ -11,6 +11,7 @@ use ibid_runtime::{Ctx, Stopped};
 use roaring::RoaringBitmap;
 
 use crate::freeze::GraphBuilder;
+use crate::index::lock;
 use crate::segment::{Run, Segment, Stage};
 use crate::{Config, VectorError, VectorIndex};
 
@@ -40,8 +41,22 @@ impl VectorIndex {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(Maintained::default()),
         };
+        self.merge_while_due(ctx, DEAD_PERCENT_MAX)
+    }
+
+    /// Merges what is due, and every segment in which a vector is dead: once the index is saved, none of what was removed
+    /// before this call is on the disk. Waits for a call of [`VectorIndex::maintain`] that is at work.
+    ///
+    /// # Errors
+    /// [`VectorError::Stopped`]; what was finished before stays.
+    pub fn erase(&self, ctx: &Ctx) -> Result<Maintained, VectorError> {
+        let _maintaining = lock(&self.maintainer);
+        self.merge_while_due(ctx, 0)
+    }
+
+    fn merge_while_due(&self, ctx: &Ctx, dead_percent_max: usize) -> Result<Maintained, VectorError> {
         let mut done = Maintained::default();
-        while let Some(chosen) = self.choose() {
+        while let Some(chosen) = self.choose(dead_percent_max) {
             let segment = merge(ctx, &chosen, self.config())?;
             done.segments += 1;
             done.vectors += segment.len();
@@ -52,9 +67,9 @@ impl VectorIndex {
     }
 
     /// The runs to merge next, marked so that writes leave them alone.
-    fn choose(&self) -> Option<Vec<Run>> {
+    fn choose(&self, dead_percent_max: usize) -> Option<Vec<Run>> {
         self.republish(|runs| {
-            let due = due(runs, self.config());
+            let due = due(runs, self.config(), dead_percent_max);
             let chosen = due.iter().map(|at| {
                 if runs[*at].stage == Stage::Fresh {
                     runs[*at].stage = Stage::Sealing;
@@ -93,7 +108,7 @@ fn merge(ctx: &Ctx, runs: &[Run], config: &Config) -> Result<Segment, Stopped> {
 }
 
 /// Which of `runs` should become one segment; none if all is well.
-fn due(runs: &[Run], config: &Config) -> Vec<usize> {
+fn due(runs: &[Run], config: &Config, dead_percent_max: usize) -> Vec<usize> {
     let of = |wanted: fn(Stage) -> bool| (0..runs.len()).filter(move |at| wanted(runs[*at].stage));
     let fresh: Vec<usize> = of(|stage| stage != Stage::Sealed).collect();
     let fresh_rows: usize = fresh.iter().map(|at| runs[*at].segment.len()).sum();
@@ -102,7 +117,7 @@ fn due(runs: &[Run], config: &Config) -> Vec<usize> {
     let mut others: Vec<usize> = Vec::new();
     for at in of(|stage| stage == Stage::Sealed) {
         let (live, rows) = (runs[at].live_len(), runs[at].segment.len());
-        let much_is_dead = (rows - live) * 100 > rows * DEAD_PERCENT_MAX;
+        let much_is_dead = (rows - live) * 100 > rows * dead_percent_max;
         let lacks_graph = live >= config.graph_from && runs[at].segment.graph().is_none();
         if much_is_dead || lacks_graph { chosen.push(at) } else { others.push(at) }
     }

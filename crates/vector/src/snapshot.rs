@@ -38,6 +38,11 @@ impl Snapshot {
         self.len() == 0
     }
 
+    /// How many vectors were removed and still take up room in a segment.
+    pub fn removed(&self) -> usize {
+        self.runs.iter().map(|run| run.segment.len() - run.live_len()).sum()
+    }
+
     /// Whether there is a vector with this label.
     pub fn contains(&self, label: Label) -> bool {
         self.runs.iter().any(|run| run.live.contains(label))

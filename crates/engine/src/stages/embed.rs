@@ -11,6 +11,8 @@ use futures::executor::block_on;
 use ibid_core::{DocumentKey, ModelError, PartitionKey, Purpose, Revision};
 use ibid_ledger::{Record, StoredChunk, StoredDocument};
 use ibid_lexical::{Changes, Entry as Words};
+use ibid_runtime::Ctx;
+use ibid_vector::{Maintained, VectorError, VectorIndex};
 
 use super::{EmbedWork, caught, change, compute, encoder_input, goes_on_after, leave_out, words_of};
 use crate::documents::{Cut, Documents, Entry, Version};
@@ -61,15 +63,37 @@ pub(crate) fn run_embedding(shared: &Arc<Shared>) {
 }
 
 fn maintain(state: &Arc<State>) {
-    let own = Arc::clone(state);
-    let maintained = compute(state, move || {
-        own.lanes().all().try_for_each(|(_, lane)| {
-            lane.vector.maintain(&own.shared.background).map(drop).map_err(EngineError::of_vector)
-        })
-    });
-    if let Err(error) = maintained.and_then(|maintained| maintained) {
+    if let Err(error) = merge(state, VectorIndex::maintain) {
         tracing::warn!(partition = %state.key, error = &error as &dyn std::error::Error, "maintain vectors");
     }
+    republish(state);
+}
+
+/// Takes what was deleted or replaced out of a partition's indexes, on the disk too.
+///
+/// # Errors
+/// An index failed, or the engine closes: some of it may still be there.
+pub(crate) fn erase(state: &Arc<State>) -> Result<(), EngineError> {
+    state.reading().lexical.erase().map_err(EngineError::of_lexical)?;
+    merge(state, VectorIndex::erase)?;
+    republish(state);
+    Ok(())
+}
+
+fn merge(
+    state: &Arc<State>,
+    how: fn(&VectorIndex, &Ctx) -> Result<Maintained, VectorError>,
+) -> Result<(), EngineError> {
+    let own = Arc::clone(state);
+    compute(state, move || {
+        own.lanes().all().try_for_each(|(_, lane)| {
+            how(&lane.vector, &own.shared.background).map(drop).map_err(EngineError::of_vector)
+        })
+    })?
+}
+
+/// Brings merged indexes in sight, and saves them.
+fn republish(state: &Arc<State>) {
     {
         // Not while the other line has changed one index and not yet the other.
         let _changing = state.lock(&state.changing);

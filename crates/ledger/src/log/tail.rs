@@ -105,7 +105,9 @@ fn survey(last: &mut Segment, folder: FolderId, expected: Sequence, durable: Seq
     }
     tail.torn_bytes = last.end - cut;
     if last.sealed {
-        last.file.sync().map_err(LedgerError::read("secure the log's end"))?;
+        // Its records were durable before its table was written.
+        let end = last.file.len().and_then(|len| secure(last, len, last.end));
+        end.map_err(LedgerError::read("secure the log's end"))?;
         return Ok(tail);
     }
     secure(last, cut, unproved.unwrap_or(cut)).map_err(LedgerError::read("secure the log's end"))?;
