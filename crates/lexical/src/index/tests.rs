@@ -471,3 +471,21 @@ fn a_commit_that_was_cut_off_is_in_nobodys_way() {
     assert_ne!(files[*left.iter().find(is_deletes).as_ref().unwrap()], deletes, "its name was taken");
     assert!(left.iter().all(|file| is_deletes(&file) || !files.contains_key(file)), "what nothing names is removed");
 }
+
+#[test]
+fn no_other_commit_is_read_out_of_a_damaged_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().join("index"));
+    open(&storage).write(adding(&[(1, "wa"), (2, "wb")]), 1_000).unwrap();
+    let meta = folder.path().join("index").join("meta.json");
+    let intact = fs::read(&meta).unwrap();
+    // Each byte in turn would take seconds; a digit of the checkpoint is among these.
+    let digit = intact.windows(4).position(|bytes| bytes == b"1000").unwrap();
+    for byte in (0..intact.len()).step_by(23).chain([digit]) {
+        let mut flipped = intact.clone();
+        flipped[byte] ^= 1;
+        fs::write(&meta, flipped).unwrap();
+        let opened = LexicalIndex::open(&storage, ENGLISH);
+        assert!(matches!(opened, Err(LexicalError::Corrupt { .. })), "byte {byte}: {opened:?}");
+    }
+}
