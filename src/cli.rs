@@ -14,7 +14,7 @@
 //! | `eval.rs`    | a labelled set measured                                                       |
 //! | `bench.rs`   | this machine measured, beside other engines where there are any               |
 //! | `torture.rs` | a server killed under load, and what it has afterwards                        |
-//! | `terminal.rs`| colour where a person reads, control characters made harmless                 |
+//! | `terminal.rs`| colour and tables where a person reads, control characters made harmless      |
 
 mod admin;
 mod ask;

@@ -10,6 +10,7 @@
 //! | `answers.rs`         | an answer's events and its citations                           |
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
+//! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
 //! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
 //! | `bench.rs`           | `ibid bench embed` by itself: what its JSON says               |
@@ -31,5 +32,6 @@ mod noninterference;
 mod refusals;
 mod rights;
 mod service;
+mod torture;
 mod uploads;
 mod upstream;
