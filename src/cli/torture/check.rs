@@ -79,6 +79,7 @@ async fn compare(clients: &Clients, model: &mut Model, findings: &mut Findings) 
                     tenant.gone();
                 }
                 tenant.there = Fate::new(false);
+                clients.forget(&tenant.name);
                 continue;
             }
             (true, false) => {

@@ -77,8 +77,13 @@ impl Clients {
     pub(super) async fn delete_tenant(&self, name: &str) -> Result<(), Status> {
         let request = proto::DeleteTenantRequest { name: name.to_owned() };
         self.operator.tenants().delete_tenant(request).await?;
-        self.keys().remove(name);
+        self.forget(name);
         Ok(())
+    }
+
+    /// A tenant has gone: its key is of no use to the next one of its name.
+    pub(super) fn forget(&self, name: &str) {
+        self.keys().remove(name);
     }
 
     /// The names of all tenants.
