@@ -13,6 +13,8 @@ const CHUNKS_MAX: u64 = 4;
 const LONG_EVERY: u64 = 29;
 const LONG_WORDS: u64 = 4_000;
 const SHORT_WORDS: u64 = 60;
+/// Different words that fill up a chunk.
+const FILLER_WORDS: u64 = 97;
 
 /// One revision of one document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,8 @@ impl Revision {
         let words = if number.is_multiple_of(LONG_EVERY) { LONG_WORDS } else { drawn / CHUNKS_MAX % SHORT_WORDS };
         let word = token(number);
         let chunk = |part: u64| {
-            let filler = (0..words).map(|n| format!(" {}", token(draw(number, part) ^ n % 97)));
-            let filler: String = filler.collect();
+            let first = draw(number, part);
+            let filler: String = (0..words).map(|n| format!(" {}", token(first ^ (n % FILLER_WORDS)))).collect();
             format!("{EVERY_CHUNK} {word} revision {number} of {document}, part {part} of {count}{filler}")
         };
         Revision { number, chunks: (1..=count).map(chunk).collect() }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -25,6 +26,8 @@ impl Server {
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
         command.args(global.config.iter().flat_map(|file| [Path::new("--config"), file]));
         command.args(global.settings.iter().flat_map(|setting| ["--set", setting]));
+        // What ends this process is not to reach the server first: it dies by our hand or not at all.
+        command.process_group(0);
         let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn();
         let mut server =
             Server { process: process.context("start the server")?, address: String::new(), log: log.to_owned() };
