@@ -3,7 +3,7 @@
 //! Corpus: chunks of 40 to 160 words, drawn by Zipf's law from 30,000 invented ones (seed 7). 200 questions of four words by
 //! the same law, without the 100 most frequent, which stand for stop words; the best 50 are asked for. A batch of 64
 //! chunks replaces the one before it, as a document's new revision does.
-//! Compares: the scope with none, a batch of 64 with batches of one, memory with a folder and its fsyncs.
+//! Compares: the scope with none, a batch of 64 with batches of one, memory with a folder.
 //! Leaves out: stems and stop words, searches in several segments and beside deleted chunks, merges.
 //!
 //! Run: `cargo bench -p ibid --bench lexical`
@@ -85,8 +85,10 @@ fn write(criterion: &mut Criterion, in_memory: &LexicalIndex, in_folder: &Lexica
     let one_commit = time("one commit", in_memory, batch.len());
     let one_each = time("a commit each", in_memory, 1);
     let on_disk = time("one commit to a folder", in_folder, batch.len());
+    let each_on_disk = time("a commit each to a folder", in_folder, 1);
     beside::print_ratio(&one_commit, &one_each);
     beside::print_ratio(&one_commit, &on_disk);
+    beside::print_ratio(&one_each, &each_on_disk);
 }
 
 fn index(storage: &Storage, add: Vec<Entry>) -> LexicalIndex {

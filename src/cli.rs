@@ -14,7 +14,8 @@
 //! | `migrate.rs` | a collection moved to another model                                           |
 //! | `eval.rs`    | a labelled set measured                                                       |
 //! | `bench.rs`   | this machine measured, beside other engines where there are any               |
-//! | `terminal.rs`| colour where a person reads, control characters made harmless                 |
+//! | `torture.rs` | a server killed under load, and what it has afterwards                        |
+//! | `terminal.rs`| colour and tables where a person reads, control characters made harmless      |
 
 mod admin;
 mod ask;
@@ -29,6 +30,7 @@ mod search;
 mod serve;
 mod session;
 mod terminal;
+mod torture;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -103,6 +105,8 @@ enum Command {
     /// Measure this machine, beside other engines where there are any
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Kill a server under load, again and again, and look for what it lost
+    Torture(torture::Torture),
     /// Show every setting with its value and where it came from
     Config,
 }
@@ -136,6 +140,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Models(models) => models.run(global),
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),
         Command::Bench(bench) => runtime()?.block_on(bench.run(global)),
+        Command::Torture(torture) => runtime()?.block_on(torture.run(global)),
         Command::Config => explain(global),
     }
 }

@@ -1,10 +1,11 @@
 //! Tenants and keys.
 
 use clap::{Subcommand, ValueEnum};
+use serde_json::json;
 
 use super::Global;
 use super::session::{As, Session, explain};
-use super::terminal::{bold, plain};
+use super::terminal::{bold, plain, print_table};
 use crate::proto;
 
 /// Create, list, show and delete tenants.
@@ -17,10 +18,10 @@ pub(super) enum Tenants {
     },
     /// List all tenants
     List,
-    /// Show how far a tenant's documents are
+    /// Show how far documents are: stored, found by words, found by meaning
     Status {
-        /// Its name
-        name: String,
+        /// The tenant [default: all of them]
+        tenant: Option<String>,
     },
     /// Delete a tenant with everything it has
     Delete {
@@ -84,12 +85,12 @@ impl From<KeyScope> for proto::Scope {
 impl Tenants {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let session = Session::open(global, As::Operator).await?;
-        let done = self.call(&session).await;
+        let done = self.call(&session, global.json).await;
         session.close().await?;
         done
     }
 
-    async fn call(self, session: &Session) -> anyhow::Result<()> {
+    async fn call(self, session: &Session, json: bool) -> anyhow::Result<()> {
         let mut tenants = session.tenants();
         match self {
             Tenants::Create { name } => {
@@ -97,31 +98,19 @@ impl Tenants {
                 tenants.create_tenant(request).await.map_err(|status| explain(&status))?;
                 println!("created {}; make it a key: ibid keys create {0}", bold(plain(&name)));
             }
-            Tenants::List => {
-                let mut page_token = String::new();
-                loop {
-                    let request = proto::ListTenantsRequest { page_size: 1_000, page_token };
-                    let page = tenants.list_tenants(request).await.map_err(|status| explain(&status))?.into_inner();
-                    page.tenants.iter().for_each(|tenant| println!("{}", tenant.name));
-                    page_token = page.next_page_token;
-                    if page_token.is_empty() {
-                        break;
-                    }
+            Tenants::List => names(session).await?.iter().for_each(|name| println!("{name}")),
+            Tenants::Status { tenant } => {
+                let names = match tenant {
+                    Some(name) => vec![name],
+                    None => names(session).await?,
+                };
+                let mut statuses = Vec::new();
+                for name in names {
+                    let request = proto::GetTenantRequest { name };
+                    let reply = tenants.get_tenant(request).await.map_err(|status| explain(&status))?;
+                    statuses.push(reply.into_inner().tenant.unwrap_or_default());
                 }
-            }
-            Tenants::Status { name } => {
-                let reply =
-                    tenants.get_tenant(proto::GetTenantRequest { name }).await.map_err(|status| explain(&status))?;
-                let tenant = reply.into_inner().tenant.unwrap_or_default();
-                let ingest = tenant.ingest.unwrap_or_default();
-                println!("{}", bold(&tenant.name));
-                println!("  collections        {}", ingest.collections);
-                println!(
-                    "  documents          {} ({} pending, {} parked)",
-                    ingest.documents, ingest.documents_pending, ingest.documents_parked
-                );
-                println!("  chunks by words    {}", ingest.chunks);
-                println!("  chunks by meaning  {}", ingest.chunks_embedded);
+                show_status(&statuses, json);
             }
             Tenants::Delete { name, yes } => {
                 anyhow::ensure!(yes, "this deletes everything that {name} has; say --yes if you mean it");
@@ -179,6 +168,52 @@ impl Keys {
         }
         Ok(())
     }
+}
+
+/// The names of all tenants.
+async fn names(session: &Session) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = proto::ListTenantsRequest { page_size: 1_000, page_token };
+        let page = session.tenants().list_tenants(request).await.map_err(|status| explain(&status))?.into_inner();
+        names.extend(page.tenants.into_iter().map(|tenant| tenant.name));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(names);
+        }
+    }
+}
+
+fn show_status(tenants: &[proto::Tenant], json: bool) {
+    if json {
+        let status = |tenant: &proto::Tenant| {
+            let ingest = tenant.ingest.unwrap_or_default();
+            json!({
+                "tenant": tenant.name,
+                "collections": ingest.collections,
+                "documents": ingest.documents,
+                "documents_pending": ingest.documents_pending,
+                "documents_parked": ingest.documents_parked,
+                "chunks": ingest.chunks,
+                "chunks_embedded": ingest.chunks_embedded,
+            })
+        };
+        println!("{}", json!({ "tenants": tenants.iter().map(status).collect::<Vec<_>>() }));
+        return;
+    }
+    let row = |tenant: &proto::Tenant| {
+        let ingest = tenant.ingest.unwrap_or_default();
+        let embedded = match ingest.chunks {
+            0 => "-".to_owned(),
+            chunks => format!("{:.1} %", 100.0 * ingest.chunks_embedded as f64 / chunks as f64),
+        };
+        let counts = [ingest.collections, ingest.documents, ingest.documents_pending, ingest.documents_parked];
+        let counts = counts.into_iter().chain([ingest.chunks, ingest.chunks_embedded]).map(|count| count.to_string());
+        std::iter::once(tenant.name.clone()).chain(counts).chain([embedded]).collect()
+    };
+    let header = ["tenant", "collections", "documents", "pending", "parked", "chunks", "embedded", "share"];
+    print_table(&header, &tenants.iter().map(row).collect::<Vec<_>>());
 }
 
 /// Makes a key; the text to show.

@@ -14,6 +14,7 @@
 //! | `plot.rs`    | curves as SVG                                                                       |
 //! | `scratch.rs` | an engine in a temporary folder, and documents without end to fill it with          |
 //! | `load.rs`    | a question's embedding while documents are ingested                                 |
+//! | `ingest.rs`  | how soon documents are found by words, and what questions notice of it              |
 //! | `memory.rs`  | resident memory beside the weights held, and over an ingest                         |
 //!
 //! Invariants: one side works at a time, the other waits at its input. What is compared was measured in one run, in turns.
@@ -23,6 +24,7 @@ mod agree;
 mod budgets;
 mod embed;
 mod figures;
+mod ingest;
 mod load;
 mod memory;
 mod model;
@@ -50,6 +52,8 @@ pub(super) enum Bench {
     Rerank(rerank::Rerank),
     /// The time of a question's embedding while documents are ingested at full speed
     Load(load::Load),
+    /// How soon documents are found by words, and the time of questions meanwhile
+    Ingest(ingest::Ingest),
     /// Resident memory beside the weights held, and its growth over an ingest
     Memory(memory::Memory),
 }
@@ -78,6 +82,7 @@ impl Bench {
             Bench::Agree(agree) => agree.run(global).await,
             Bench::Rerank(rerank) => rerank.run(global).await,
             Bench::Load(load) => load.run(global).await,
+            Bench::Ingest(ingest) => ingest.run(global).await,
             Bench::Memory(memory) => memory.run(global).await,
         }
     }

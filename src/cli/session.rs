@@ -78,8 +78,12 @@ impl Session {
 
     /// Clients of a server that was started here, with a key.
     pub(super) async fn of(server: &Running, key: &str) -> anyhow::Result<Session> {
-        let channel = connect(&format!("http://{}", server.address())).await?;
-        Ok(Session { channel, bearer: bearer(key)?, server: None })
+        Session::at(&format!("http://{}", server.address()), key).await
+    }
+
+    /// Clients of the server at `address`, with a key.
+    pub(super) async fn at(address: &str, key: &str) -> anyhow::Result<Session> {
+        Ok(Session { channel: connect(address).await?, bearer: bearer(key)?, server: None })
     }
 
     /// The same server with another key.

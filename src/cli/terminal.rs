@@ -1,4 +1,4 @@
-//! Colour where a person reads, control characters made harmless.
+//! Colour and tables where a person reads, control characters made harmless.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -64,6 +64,36 @@ pub(super) fn teller() -> (ProgressBar, impl Fn(&str)) {
     (progress, tell)
 }
 
+/// Prints rows under their header, the first column to the left, the others to the right.
+pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
+    print!("{}", table(header, rows));
+}
+
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
+    let lines = || std::iter::once(&header).chain(rows);
+    let width = |column: usize| lines().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or_default()).collect();
+    let mut out = String::new();
+    for row in lines() {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let padding = " ".repeat(width - cell.chars().count());
+            if column == 0 {
+                line.push_str(cell);
+                line.push_str(&padding);
+            } else {
+                line.push_str("  ");
+                line.push_str(&padding);
+                line.push_str(cell);
+            }
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +102,15 @@ mod tests {
     fn a_document_cannot_steer_the_terminal() {
         assert_eq!(plain("a\x1b[2Jb\r\nc"), "a\\u{1b}[2Jb\nc");
         assert_eq!(one_line("a  b\n\nc d", 6), "a b c…");
+    }
+
+    #[test]
+    fn a_table_is_aligned() {
+        let rows = [vec!["ours".to_owned(), "12.5".to_owned()], vec!["théirs".to_owned(), "7".to_owned()]];
+        insta::assert_snapshot!(table(&["engine", "1/s"], &rows), @r"
+        engine   1/s
+        ours    12.5
+        théirs     7
+        ");
     }
 }

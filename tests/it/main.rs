@@ -11,6 +11,7 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
+//! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
 //! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
 //! | `bench.rs`           | `ibid bench embed` by itself: what its JSON says               |
@@ -33,5 +34,6 @@ mod noninterference;
 mod refusals;
 mod rights;
 mod service;
+mod torture;
 mod uploads;
 mod upstream;

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ibid_runtime::{Disk, RealDisk};
-use tantivy::directory::{DirectoryClone, MmapDirectory, RamDirectory};
+use tantivy::directory::RamDirectory;
 use tantivy::index::{IndexSettings, SegmentComponent, SegmentMeta};
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::store::Compressor;
 use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
-use tantivy::{Directory, Index, IndexWriter};
+use tantivy::{Directory, Index, IndexWriter, TantivyError};
 
+use crate::directory::IndexFolder;
 use crate::schema::{Fields, schema};
 use crate::snapshot::State;
 use crate::{Analysis, Changes, LexicalError, Snapshot, writer};
@@ -42,15 +43,13 @@ pub enum Storage {
 pub struct Opened {
     /// The index.
     pub index: LexicalIndex,
-    /// The caller's number of the last commit; `None` for a new index.
+    /// The caller's number of the last commit; `None` for a new index. After a power cut it may be an earlier one's.
     pub checkpoint: Option<u64>,
 }
 
 /// The BM25 index of one partition. While nothing is written or merged it has no thread and no write buffer.
 pub struct LexicalIndex {
     index: Index,
-    /// The index's files, if they are in a folder.
-    files: Option<MmapDirectory>,
     fields: Fields,
     analyzer: TextAnalyzer,
     writing: Mutex<Writing>,
@@ -85,16 +84,12 @@ impl LexicalIndex {
 
     fn open_or_panic(storage: &Storage, analysis: Analysis) -> Result<Opened, LexicalError> {
         let failed = LexicalError::when("open");
-        let files = match storage {
-            Storage::Memory => None,
+        let directory: Box<dyn Directory> = match storage {
+            Storage::Memory => Box::new(RamDirectory::create()),
             Storage::Folder(folder) => {
                 RealDisk.create_dir_all(folder).map_err(|error| failed(error.into()))?;
-                Some(MmapDirectory::open(folder).map_err(|error| failed(error.into()))?)
+                Box::new(IndexFolder::open(folder).map_err(|error| failed(error.into()))?)
             }
-        };
-        let directory: Box<dyn Directory> = match &files {
-            Some(files) => files.box_clone(),
-            None => Box::new(RamDirectory::create()),
         };
         let (schema, fields) = schema(analysis);
         let analyzer = analysis.analyzer();
@@ -119,7 +114,7 @@ impl LexicalIndex {
         };
         let state = State::load(&index, fields, analyzer.clone(), None)?;
         let current = RwLock::new(Snapshot(Arc::new(state)));
-        let index = LexicalIndex { index, files, fields, analyzer, writing: Mutex::default(), current };
+        let index = LexicalIndex { index, fields, analyzer, writing: Mutex::default(), current };
         Ok(Opened { index, checkpoint })
     }
 
@@ -136,8 +131,9 @@ impl LexicalIndex {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Commits `changes` and `checkpoint` as one: later snapshots see all of it, earlier ones nothing. Durable on
-    /// return if the index is in a folder. Writing the same changes again changes nothing.
+    /// Commits `changes` and `checkpoint` as one: later snapshots see all of it, earlier ones nothing. In a folder it
+    /// survives the end of the process. After a power cut the index may be [`LexicalError::Corrupt`], or have other chunks
+    /// than were committed last: compare [`Snapshot::labels`]. Writing the same changes again changes nothing.
     ///
     /// # Errors
     /// [`LexicalError::Failed`], [`LexicalError::Corrupt`]: see there.
@@ -208,7 +204,11 @@ impl LexicalIndex {
         *writing = Writing { writer: Some(writer), merging: true };
         drop(writing);
 
-        let merged = merges.into_iter().try_for_each(|merge| merge.wait().map(drop));
+        let merged = merges.into_iter().try_for_each(|merge| match merge.wait() {
+            // A write has meanwhile deleted all of a segment that was to be merged: what was merged is thrown away.
+            Ok(_) | Err(TantivyError::InvalidArgument(_)) => Ok(()),
+            Err(error) => Err(error),
+        });
 
         let mut writing = self.writing();
         *writing = Writing::default();
@@ -226,11 +226,6 @@ impl LexicalIndex {
         let before = self.snapshot();
         let state = State::load(&self.index, self.fields, self.analyzer.clone(), Some(&before.0))?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Snapshot(Arc::new(state));
-        drop(before);
-        if let Some(files) = &self.files {
-            // tantivy keeps the name of every file that it ever mapped, until it is asked which ones it has mapped.
-            files.get_cache_info();
-        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! | ------------- | ----------------------------------------------------------------------------------- |
 //! | `analyse.rs`  | text to terms: words, codes, stop words, stems, accents                             |
 //! | `schema.rs`   | what a chunk is in the index                                                        |
+//! | `directory.rs`| an index's files, written without waiting for the disk                              |
 //! | `index.rs`    | an index: opened and verified, written, merged, destroyed                           |
 //! | `writer.rs`   | one commit: a batch becomes one segment and one set of deletes                      |
 //! | `snapshot.rs` | one committed state, with the statistics of its living chunks                       |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod analyse;
+mod directory;
 mod error;
 mod index;
 mod schema;

@@ -66,7 +66,7 @@ pub(crate) fn commit(
         writer.add_segment(write_segment(segment, fields, add.into_values())?)?;
     }
     let mut commit = writer.prepare_commit()?;
-    commit.set_payload(&write_checkpoint(checkpoint));
+    commit.set_payload(&checkpoint.to_string());
     commit.commit()?;
     Ok(())
 }
@@ -129,18 +129,6 @@ impl Weight for Superseded {
     }
 }
 
-/// tantivy keeps a commit's payload in a file without a checksum, so the number stands there twice, the second time
-/// inverted.
-fn write_checkpoint(checkpoint: u64) -> String {
-    format!("{checkpoint:016x} {:016x}", !checkpoint)
-}
-
 pub(crate) fn read_checkpoint(payload: &str) -> Result<u64, LexicalError> {
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    payload
-        .split_once(' ')
-        .and_then(|(checkpoint, inverted)| Some((number(checkpoint)?, number(inverted)?)))
-        .filter(|(checkpoint, inverted)| *checkpoint == !inverted)
-        .map(|(checkpoint, _)| checkpoint)
-        .ok_or_else(|| LexicalError::corrupt("its checkpoint is damaged"))
+    payload.parse().map_err(|_| LexicalError::corrupt("its checkpoint is no number"))
 }

@@ -15,12 +15,12 @@ use serde_json::{Map, Value, json};
 
 use super::Peers;
 use super::embed::{SPECIAL_TOKENS, embedders};
-use super::figures::{Machine, print_table, rounded};
+use super::figures::{Machine, rounded};
 use super::model::{Choice, open_at};
 use super::peer::Peer;
 use super::race::{Inputs, Race, Work};
 use crate::cli::Global;
-use crate::cli::terminal::teller;
+use crate::cli::terminal::{print_table, teller};
 
 /// What ours are compared with.
 const REFERENCE: &str = "torch_f32";

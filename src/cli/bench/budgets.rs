@@ -17,9 +17,10 @@ use ibid_retrieve::{Fusion, Mode, Query, Rerank, Reranked, Rerankers, Retriever}
 use ibid_runtime::{Clock, Ctx, Pool, Priority, SystemClock};
 use serde_json::{Map, Value, json};
 
-use super::figures::{percentile_ms, print_table, rounded};
+use super::figures::{percentile_ms, rounded};
 use super::plot::{Curve, svg};
 use super::scratch::Scratch;
+use crate::cli::terminal::print_table;
 use crate::config::Config;
 
 /// The stages that a budget is for.

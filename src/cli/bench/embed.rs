@@ -14,13 +14,13 @@ use ibid_runtime::Pool;
 use serde_json::{Map, Value, json};
 
 use super::Peers;
-use super::figures::{Machine, median, percentile_ms, print_table, ratio, rounded, spread};
+use super::figures::{Machine, median, percentile_ms, ratio, rounded, spread};
 use super::model::{Choice, in_all_numbers, open_at, operations};
 use super::peer::Peer;
 use super::race::{Ours, Race, Seconds, Work};
 use super::texts::Pieces;
 use crate::cli::Global;
-use crate::cli::terminal::teller;
+use crate::cli::terminal::{print_table, teller};
 
 /// `[CLS]` and `[SEP]`.
 pub(super) const SPECIAL_TOKENS: usize = 2;

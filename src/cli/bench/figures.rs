@@ -101,36 +101,6 @@ pub(super) fn has_vnni() -> bool {
     true
 }
 
-/// Prints rows under their header, the first column to the left, the others to the right.
-pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) {
-    print!("{}", table(header, rows));
-}
-
-fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let header: Vec<String> = header.iter().map(|name| (*name).to_owned()).collect();
-    let lines = || std::iter::once(&header).chain(rows);
-    let width = |column: usize| lines().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..header.len()).map(|column| width(column).unwrap_or_default()).collect();
-    let mut out = String::new();
-    for row in lines() {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            let padding = " ".repeat(width - cell.chars().count());
-            if column == 0 {
-                line.push_str(cell);
-                line.push_str(&padding);
-            } else {
-                line.push_str("  ");
-                line.push_str(&padding);
-                line.push_str(cell);
-            }
-        }
-        out.push_str(line.trim_end());
-        out.push('\n');
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,15 +119,5 @@ mod tests {
         // The machine was slow for both in the second round: the ratio does not move.
         assert_eq!(ratio(&[10.0, 5.0, 10.0], &[5.0, 2.5, 5.0]), 2.0);
         assert_eq!(ratio(&[10.0, 6.0, 9.0], &[5.0, 2.0, 9.0]), 2.0);
-    }
-
-    #[test]
-    fn a_table_is_aligned() {
-        let rows = [vec!["ours".to_owned(), "12.5".to_owned()], vec!["théirs".to_owned(), "7".to_owned()]];
-        insta::assert_snapshot!(table(&["engine", "1/s"], &rows), @r"
-        engine   1/s
-        ours    12.5
-        théirs     7
-        ");
     }
 }

@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::figures::{Machine, median, percentile_ms, print_table, rounded};
+use super::figures::{Machine, median, percentile_ms, rounded};
 use super::scratch::{Documents, Scratch};
 use super::texts::Pieces;
 use crate::cli::Global;
-use crate::cli::terminal::teller;
+use crate::cli::terminal::{print_table, teller};
 use crate::house::Parts;
 
 /// Documents on their way at once: more than one batch of chunks, so that the embedder never waits for documents.

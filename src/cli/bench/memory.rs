@@ -15,11 +15,11 @@ use ibid_infer::{Installed, ModelStore, Numbers};
 use ibid_runtime::{Ctx, Priority};
 use serde_json::{Value, json};
 
-use super::figures::{Machine, print_table, rounded};
+use super::figures::{Machine, rounded};
 use super::scratch::{Documents, Scratch};
 use super::texts::Pieces;
 use crate::cli::Global;
-use crate::cli::terminal::teller;
+use crate::cli::terminal::{print_table, teller};
 use crate::house::{Parts, model_roots};
 
 /// Documents that are replaced in turn.

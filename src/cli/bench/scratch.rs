@@ -65,8 +65,8 @@ impl Scratch {
 /// Sections a document is put together from.
 const SECTIONS: usize = 400;
 const SECTION_TOKENS: usize = 180;
-/// Sections of a document.
-const DOCUMENT_SECTIONS: usize = 3;
+/// Sections of a document, each about a chunk.
+pub(super) const DOCUMENT_SECTIONS: usize = 3;
 
 /// Documents without end. No two have the same title, which is part of what is embedded: no vector can be reused.
 #[derive(Debug)]

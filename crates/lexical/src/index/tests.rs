@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -330,5 +330,162 @@ fn damaged_files_are_found_and_nothing_panics() {
             }
             Some(flipped)
         });
+    }
+}
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+fn files_in(folder: &Path) -> Files {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    files.map(|file| (file.clone(), fs::read(&file).unwrap())).collect()
+}
+
+/// What a power cut leaves of a file that was not synced.
+#[derive(Debug, Clone)]
+enum Left {
+    /// All of it.
+    Whole,
+    /// What it was after an earlier commit; nothing if it was not there.
+    Earlier(prop::sample::Index),
+    /// Its beginning.
+    Cut(prop::sample::Index),
+    /// Its length, with nothing behind its beginning.
+    Zeros(prop::sample::Index),
+}
+
+fn any_left() -> impl Strategy<Value = Left> {
+    let place = any::<prop::sample::Index>;
+    prop_oneof![
+        6 => Just(Left::Whole),
+        2 => place().prop_map(Left::Earlier),
+        1 => place().prop_map(Left::Cut),
+        1 => place().prop_map(Left::Zeros),
+    ]
+}
+
+/// A chunk of this label: what a label stands for never changes.
+fn chunk_of(label: Label) -> Entry {
+    let letter = |shift: u32| ["a", "b", "c", "d", "e", "f"][(label >> shift) as usize % 6];
+    entry(label, &format!("w{} w{} w{}", letter(0), letter(1), letter(2)))
+}
+
+/// Opens an index as its owner does: one that is damaged is made anew, and what it holds is compared with what it should.
+fn open_and_compare(folder: &Path, living: &RoaringBitmap) -> LexicalIndex {
+    let storage = Storage::Folder(folder.to_owned());
+    let index = match LexicalIndex::open(&storage, ENGLISH) {
+        Err(LexicalError::Corrupt { .. }) => {
+            LexicalIndex::destroy(folder).unwrap();
+            open(&storage)
+        }
+        opened => opened.unwrap().index,
+    };
+    let held = index.snapshot().labels().unwrap();
+    let add = (living - &held).iter().map(chunk_of).collect();
+    index.write(Changes { remove: (held - living).iter().collect(), add }, 99).unwrap();
+    index
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_a_power_cut_leaves_is_noticed_or_is_a_whole_commit(
+        commits in prop::collection::vec((0..12_u32, 0..12_u32, any::<bool>()), 1..5),
+        left in prop::collection::vec(any_left(), 1..40),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index");
+        let index = open(&Storage::Folder(path.clone()));
+        let mut living = RoaringBitmap::new();
+        let mut versions = vec![files_in(&path)];
+        for (number, (add, remove, merges)) in (0..).zip(commits) {
+            let labels = number * 20..number * 20 + add;
+            let gone: RoaringBitmap = living.iter().filter(|label| label % 12 == remove).collect();
+            let changes = Changes { remove: gone.iter().collect(), add: labels.clone().map(chunk_of).collect() };
+            index.write(changes, u64::from(number)).unwrap();
+            living.extend(labels);
+            living -= gone;
+            if merges {
+                merge_all(&index);
+            }
+            versions.push(files_in(&path));
+        }
+        drop(index);
+
+        let names: BTreeSet<&PathBuf> = versions.iter().flat_map(BTreeMap::keys).collect();
+        let last = versions.last().unwrap();
+        for (name, left) in names.into_iter().zip(left.iter().cycle()) {
+            let bytes = last.get(name);
+            let bytes = match left {
+                Left::Whole => bytes.cloned(),
+                Left::Earlier(place) => versions[place.index(versions.len())].get(name).cloned(),
+                Left::Cut(place) => bytes.map(|bytes| bytes[..place.index(bytes.len() + 1)].to_vec()),
+                Left::Zeros(place) => bytes.map(|bytes| {
+                    let mut bytes = bytes.clone();
+                    let begin = place.index(bytes.len() + 1);
+                    bytes[begin..].fill(0);
+                    bytes
+                }),
+            };
+            match bytes {
+                Some(bytes) => fs::write(name, bytes).unwrap(),
+                None if name.exists() => fs::remove_file(name).unwrap(),
+                None => {}
+            }
+        }
+        let index = open_and_compare(&path, &living);
+        let fresh = open(&Storage::Memory);
+        fresh.write(Changes { remove: Vec::new(), add: living.iter().map(chunk_of).collect() }, 0).unwrap();
+        prop_assert_eq!(replies(&index.snapshot()), replies(&fresh.snapshot()));
+        merge_all(&index);
+        prop_assert_eq!(replies(&index.snapshot()), replies(&fresh.snapshot()));
+    }
+}
+
+#[test]
+fn a_commit_that_was_cut_off_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("index");
+    let storage = Storage::Folder(path.clone());
+    let index = open(&storage);
+    index.write(adding(&[(1, "wa"), (2, "wb"), (3, "wc")]), 1).unwrap();
+    let committed = files_in(&path);
+    index.write(Changes { remove: vec![2], add: vec![entry(4, "wd")] }, 2).unwrap();
+    drop(index);
+    // All of the second commit but its last step.
+    for (file, content) in &committed {
+        fs::write(file, content).unwrap();
+    }
+    let left: Vec<PathBuf> = files_in(&path).into_keys().filter(|file| !committed.contains_key(file)).collect();
+    let is_deletes = |file: &&PathBuf| file.extension().is_some_and(|kind| kind == "del");
+    let deletes = fs::read(left.iter().find(is_deletes).unwrap()).unwrap();
+
+    let opened = LexicalIndex::open(&storage, ENGLISH).unwrap();
+    assert_eq!((opened.checkpoint, opened.index.snapshot().len()), (Some(1), 3));
+    // The name of its file of deletes is taken again, for other deletes.
+    opened.index.write(Changes { remove: vec![1], add: vec![entry(5, "we")] }, 2).unwrap();
+    assert_eq!(labels(&find(&opened.index.snapshot(), "wa wb wc wd we", 9, None)), [2, 3, 5]);
+    drop(opened);
+    assert_eq!(labels(&find(&open(&storage).snapshot(), "wa wb wc wd we", 9, None)), [2, 3, 5]);
+    let files = files_in(&path);
+    assert_ne!(files[*left.iter().find(is_deletes).as_ref().unwrap()], deletes, "its name was taken");
+    assert!(left.iter().all(|file| is_deletes(&file) || !files.contains_key(file)), "what nothing names is removed");
+}
+
+#[test]
+fn no_other_commit_is_read_out_of_a_damaged_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().join("index"));
+    open(&storage).write(adding(&[(1, "wa"), (2, "wb")]), 1_000).unwrap();
+    let meta = folder.path().join("index").join("meta.json");
+    let intact = fs::read(&meta).unwrap();
+    // Each byte in turn would take seconds; a digit of the checkpoint is among these.
+    let digit = intact.windows(4).position(|bytes| bytes == b"1000").unwrap();
+    for byte in (0..intact.len()).step_by(23).chain([digit]) {
+        let mut flipped = intact.clone();
+        flipped[byte] ^= 1;
+        fs::write(&meta, flipped).unwrap();
+        let opened = LexicalIndex::open(&storage, ENGLISH);
+        assert!(matches!(opened, Err(LexicalError::Corrupt { .. })), "byte {byte}: {opened:?}");
     }
 }

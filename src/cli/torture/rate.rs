@@ -1,0 +1,205 @@
+//! How near acknowledgements come to what the disk allows.
+//!
+//! A sync is shared by the writes that wait for it. So with writers enough, acknowledgements a second can be the disk's syncs
+//! a second, measured alone, times the acknowledgements that share one. The server runs in this process here, for its own
+//! count of syncs; its clients are gRPC clients all the same.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use ibid_runtime::{Clock, Disk, RealDisk, SystemClock};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use super::clients::{Clients, Keys, create_collections, put_request};
+use super::model::COLLECTIONS;
+use super::revision::Revision;
+use crate::cli::Global;
+use crate::cli::session::{Session, explain};
+use crate::config::Config;
+use crate::first_start;
+use crate::house::Parts;
+use crate::proto::Stage;
+use crate::server::{Running, Server};
+
+/// Writers that wait at once.
+const WRITERS: u64 = 192;
+/// A connection carries at most 256 calls at a time.
+const CONNECTIONS: usize = 4;
+const LEAD: Duration = Duration::from_millis(500);
+const LASTS: Duration = Duration::from_secs(3);
+const SYNCS_LAST: Duration = Duration::from_secs(1);
+
+/// What was measured, each a second where it is not a ratio.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rate {
+    acks_per_s: f64,
+    syncs_per_s: f64,
+    /// The disk's own, alone, by writes as long as the log's.
+    syncs_alone_per_s: f64,
+    sync_bytes: f64,
+    acks_per_sync: f64,
+    records_per_sync: f64,
+}
+
+impl Rate {
+    pub(super) fn vs_limit(&self) -> f64 {
+        self.acks_per_s / (self.syncs_alone_per_s * self.acks_per_sync)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "writers": WRITERS,
+            "acks_per_s": self.acks_per_s.round(),
+            "fdatasyncs_alone_per_s": self.syncs_alone_per_s.round(),
+            "fdatasyncs_per_s": self.syncs_per_s.round(),
+            "bytes_per_fdatasync": self.sync_bytes.round(),
+            "acks_per_fdatasync": (self.acks_per_sync * 100.0).round() / 100.0,
+            "records_per_fdatasync": (self.records_per_sync * 100.0).round() / 100.0,
+        })
+    }
+
+    pub(super) fn line(&self) -> String {
+        format!(
+            "{:.0} acks/s by {WRITERS} writers; limit: {:.0} fdatasync/s of {:.0} bytes alone x {:.1} acks a sync; \
+             under load {:.0} fdatasync/s of {:.1} records",
+            self.acks_per_s,
+            self.syncs_alone_per_s,
+            self.sync_bytes,
+            self.acks_per_sync,
+            self.syncs_per_s,
+            self.records_per_sync,
+        )
+    }
+}
+
+/// Measures on the file system of `dir`, in a folder that is removed afterwards.
+pub(super) async fn measure(global: &Global, parts: Parts, dimension: usize, dir: &Path) -> anyhow::Result<Rate> {
+    let folder = dir.join("torture-rate");
+    let mut config = global.config()?;
+    config.data_dir = folder.join("data");
+    config.server.listen = ([127, 0, 0, 1], 0).into();
+    // Writers alone are to be in each other's way.
+    config.limits.pending_documents_max = usize::MAX;
+    let measured = measure_in(&config, parts, dimension, &folder).await;
+    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    measured
+}
+
+async fn measure_in(config: &Config, parts: Parts, dimension: usize, folder: &Path) -> anyhow::Result<Rate> {
+    let server = Server::start(config, parts).await?;
+    let under_load = load(&server, config, dimension).await;
+    server.shutdown().await?;
+    let Counted { acks, records, syncs, bytes, took } = under_load?;
+    ensure!(syncs > 0, "nothing was acknowledged within {LASTS:?}");
+    let per_sync = |count: u64| count as f64 / syncs as f64;
+    let sync_bytes = per_sync(bytes);
+    Ok(Rate {
+        acks_per_s: acks as f64 / took.as_secs_f64(),
+        syncs_per_s: syncs as f64 / took.as_secs_f64(),
+        syncs_alone_per_s: tokio::task::block_in_place(|| syncs_alone(folder, sync_bytes as usize))?,
+        sync_bytes,
+        acks_per_sync: per_sync(acks),
+        records_per_sync: per_sync(records),
+    })
+}
+
+/// What happened over a stretch of time.
+struct Counted {
+    acks: u64,
+    records: u64,
+    syncs: u64,
+    bytes: u64,
+    took: Duration,
+}
+
+async fn load(server: &Running, config: &Config, dimension: usize) -> anyhow::Result<Counted> {
+    let address = format!("http://{}", server.address());
+    let key =
+        std::fs::read_to_string(first_start::operator_key(&config.data_dir)).context("read the operator's key")?;
+    let clients = Clients::connect(&address, key.trim(), Keys::default(), dimension).await?;
+    clients.create_tenant("rate").await.map_err(|status| explain(&status))?;
+    let session = clients.tenant("rate").await?;
+    create_collections(&session).await.map_err(|status| explain(&status))?;
+    let mut sessions = vec![Arc::new(session)];
+    for _ in 1..CONNECTIONS {
+        let clients = Clients::connect(&address, key.trim(), clients.keys_of_tenants(), dimension).await?;
+        sessions.push(Arc::new(clients.tenant("rate").await?));
+    }
+
+    let (next, acks) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
+    let mut writers = JoinSet::new();
+    for writer in 0..WRITERS {
+        let session = Arc::clone(&sessions[writer as usize % sessions.len()]);
+        writers.spawn(put_on(session, dimension, Arc::clone(&next), Arc::clone(&acks)));
+    }
+    let clock = SystemClock::new();
+    let now = || -> anyhow::Result<_> {
+        let stats = server.house().engine.ledger_stats();
+        Ok((clock.monotonic(), acks.load(Ordering::Relaxed), stats, log_bytes(&config.data_dir.join("log"))?))
+    };
+    tokio::time::sleep(LEAD).await;
+    let before = now()?;
+    tokio::time::sleep(LASTS).await;
+    let after = now()?;
+    // A writer ends only by an error.
+    if let Some(ended) = writers.try_join_next() {
+        ended??;
+    }
+    Ok(Counted {
+        acks: after.1 - before.1,
+        records: after.2.records - before.2.records,
+        syncs: after.2.syncs - before.2.syncs,
+        bytes: after.3 - before.3,
+        took: after.0 - before.0,
+    })
+}
+
+/// Puts new documents until it is dropped.
+async fn put_on(
+    session: Arc<Session>,
+    dimension: usize,
+    next: Arc<AtomicU64>,
+    acks: Arc<AtomicU64>,
+) -> anyhow::Result<()> {
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let revision = Revision::of("rate", number);
+        let request = put_request(&revision, COLLECTIONS[0], number.to_string(), Stage::Durable, dimension);
+        match session.documents().put_document(request).await {
+            Ok(_) => {
+                acks.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(status) if status.code() == Code::ResourceExhausted => {}
+            Err(status) => return Err(explain(&status)),
+        }
+    }
+}
+
+/// The length of the log. Nothing is written to it in advance.
+fn log_bytes(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for name in RealDisk.list(folder).context("list the log")? {
+        let path = folder.join(name);
+        bytes += std::fs::metadata(&path).with_context(|| format!("look at {}", path.display()))?.len();
+    }
+    Ok(bytes)
+}
+
+/// Writes of so many bytes at a file's end, each followed by `fdatasync`, a second.
+fn syncs_alone(folder: &Path, bytes: usize) -> anyhow::Result<f64> {
+    let clock = SystemClock::new();
+    let file = RealDisk.create(&folder.join("syncs")).context("make a file to sync")?;
+    let piece = vec![7; bytes];
+    let (start, mut count) = (clock.monotonic(), 0);
+    while clock.monotonic() - start < SYNCS_LAST {
+        file.write_at(count * bytes as u64, &piece).context("write")?;
+        file.sync().context("sync")?;
+        count += 1;
+    }
+    Ok(count as f64 / (clock.monotonic() - start).as_secs_f64())
+}
