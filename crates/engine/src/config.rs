@@ -25,6 +25,8 @@ pub struct Config {
     pub log_segment_bytes: u64,
     /// Bytes that may wait for the log before writes are refused.
     pub queue_bytes_max: u64,
+    /// After a failure, how long the background waits, by the clock, before it tries again.
+    pub retry_pause: Duration,
 }
 
 /// Where the indexes live.

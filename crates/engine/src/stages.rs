@@ -19,7 +19,7 @@ use futures::executor::block_on;
 use ibid_core::{CollectionSettings, DocumentKey, PartitionKey, Revision, context};
 use ibid_ledger::StoredChunk;
 use ibid_lexical::{Changes, Entry as Words};
-use ibid_runtime::PoolError;
+use ibid_runtime::{Clock, PoolError};
 
 use crate::documents::Cut;
 use crate::engine::Shared;
@@ -30,6 +30,9 @@ use crate::partition::State;
 pub(crate) use change::{Behind, Change, LaneChange};
 pub(crate) use cut::run_cutting;
 pub(crate) use embed::run_embedding;
+
+/// How often a pause looks at the clock: one that is moved by hand wakes nobody.
+const CLOCK_LOOK: Duration = Duration::from_millis(2);
 
 /// What waits for the cutting thread, in commit order.
 pub(crate) enum CutWork {
@@ -99,11 +102,15 @@ impl Line {
         self.arrived.notify_all();
     }
 
-    /// Waits a moment before something is tried again; less when the line is closed.
-    pub(crate) fn pause(&self, time: Duration) {
-        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.arrived.wait_timeout_while(turns, time, |turns| !turns.closed);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    /// Waits until `clock` has moved on by `time`, before something is tried again; less when the line is closed.
+    pub(crate) fn pause(&self, clock: &dyn Clock, time: Duration) {
+        let until = clock.monotonic().saturating_add(time);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        while !turns.closed && clock.monotonic() < until {
+            let left = until.saturating_sub(clock.monotonic()).min(CLOCK_LOOK);
+            let waited = self.arrived.wait_timeout(turns, left);
+            turns = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 }
 
@@ -131,7 +138,7 @@ fn goes_on_after(shared: &Shared, state: &State, error: &EngineError) -> bool {
         return false;
     }
     tracing::error!(partition = %state.key, error = shown, "cut and index documents; trying again");
-    shared.cutting.pause(Duration::from_millis(200));
+    shared.cutting.pause(&*shared.parts.clock, shared.config.retry_pause);
     true
 }
 
