@@ -78,7 +78,8 @@ fn survey(last: &mut Segment, folder: FolderId, expected: u64, durable: u64) -> 
         torn_bytes: 0,
         checkpoint: None,
     };
-    let (mut cut, mut unproved) = (last.end, None);
+    // The segment's header was synced with its first group.
+    let (mut cut, mut unproved) = (last.end, (durable < expected).then_some(0));
     let mut walk = Walk::new(last, folder, expected, Bodies::Verify);
     while let Some(step) = walk.next()? {
         match step {
