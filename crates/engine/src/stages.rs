@@ -211,7 +211,7 @@ impl State {
             return;
         }
         let disk = &*self.shared.parts.disk;
-        let generation = self.documents().generation.0;
+        let generation = self.documents().generation.0 + if planted!(CheckpointAhead) { 1_000 } else { 0 };
         for (_, lane) in self.lanes().all() {
             let folder = self.shared.partition_folder(self.key).join(lane.folder());
             let saved = disk

@@ -128,7 +128,7 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
             Err(error) => return Err(error),
         };
         let reused = older.as_ref().map_or(0, |older| count_reused(older, &cut.chunks));
-        let words = if older.is_none() { words_of(&cut, &text)? } else { Vec::new() };
+        let words = if older.is_none() || planted!(HalfAReplace) { words_of(&cut, &text)? } else { Vec::new() };
         let version = Version { cut: Some(cut), reused, ..version };
         fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
     }
