@@ -152,10 +152,17 @@ impl MemoryDisk {
 
     /// The process is killed and the machine goes on: every open handle is dead, and what was written is seen, synced or not.
     pub fn kill(&self) {
-        self.lock().cuts += 1;
+        let mut state = self.lock();
+        state.off = false;
+        state.cuts += 1;
     }
 
-    /// Whether [`Fault::PowerFails`] has struck, and no power cut has followed.
+    /// From now on every call fails, until a power cut or a kill: what a process does that is about to die no longer counts.
+    pub fn switch_off(&self) {
+        self.lock().off = true;
+    }
+
+    /// Whether every call fails: [`Fault::PowerFails`] has struck, and no power cut has followed.
     pub fn is_off(&self) -> bool {
         self.lock().off
     }
