@@ -6,6 +6,8 @@
 //! | `plan.rs`   | the operations, and how a plan is drawn                                     |
 //! | `model.rs`  | what must be there: maps                                                    |
 //! | `run.rs`    | a plan against the engine; after each step, what the engine shows           |
+//! | `search.rs` | what a search found, against what it may find                               |
+//! | `names.rs`  | from a plan's numbers to what the engine is given                           |
 //! | `shrink.rs` | a failing plan, made short                                                  |
 //!
 //! `IBID_SIM_SEED=7 cargo test --release -p ibid-engine --test sim` runs one seed, `IBID_SIM_SEEDS=10000` so many from 0 on;
@@ -18,8 +20,10 @@
 //! run more than once.
 
 mod model;
+mod names;
 mod plan;
 mod run;
+mod search;
 mod shrink;
 #[path = "../it/words.rs"]
 mod words;

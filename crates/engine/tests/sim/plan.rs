@@ -133,7 +133,13 @@ pub(crate) fn draw(seed: u64) -> Vec<Op> {
                 let place = draw.place();
                 plan.extend([Op::DeleteCollection(place), Op::CreateCollection(place)]);
             }
-            71..74 => plan.extend([Op::Stall, Op::Put(draw.put(), Stage::Durable), Op::Search(draw.place())]),
+            71..74 => {
+                // A replace that stays half way.
+                let put = draw.put();
+                let next = Putting { content: draw.small(CONTENTS), key: None, ..put };
+                plan.extend([Op::Put(put, Stage::Vector), Op::Stall, Op::Put(next, Stage::Durable)]);
+                plan.push(Op::Search(put.place));
+            }
             74..77 => plan.push(Op::Resume),
             77..80 => plan.push(Op::Fill(draw.below(4_000) as u16)),
             80..83 => plan.push(Op::MakeRoom),

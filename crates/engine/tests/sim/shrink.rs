@@ -1,8 +1,9 @@
 //! A failing plan, made short.
 
+use std::time::Duration;
+
 use ibid_engine::Invariant;
 use ibid_runtime::Clock;
-use std::time::Duration;
 
 use crate::plan::Op;
 use crate::run::run;
@@ -11,7 +12,9 @@ use crate::run::run;
 /// "Simplifying and Isolating Failure-Inducing Input", 2002). Ends when nothing can be dropped or `time` is over.
 pub(crate) fn shrink(mut plan: Vec<Op>, invariant: Invariant, clock: &dyn Clock, time: Duration) -> Vec<Op> {
     let until = clock.monotonic() + time;
-    let fails = |plan: &[Op]| run(plan).is_err_and(|(_, failure)| failure.invariant == invariant);
+    let fails_once = |plan: &[Op]| run(plan).is_err_and(|(_, failure)| failure.invariant == invariant);
+    // Twice, so that what is left fails when it is run again.
+    let fails = |plan: &[Op]| fails_once(plan) && fails_once(plan);
     let mut piece = plan.len().div_ceil(2);
     loop {
         let mut dropped = false;
