@@ -73,10 +73,10 @@ struct Turns {
 }
 
 impl Line {
-    /// Puts a partition at the end of the line, if it does not stand in it.
+    /// Puts a partition at the end of the line, if it does not stand in it. Nothing happens once the line is closed.
     pub(crate) fn push(&self, partition: &Arc<State>) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.queued.insert(partition.key) {
+        if !turns.closed && turns.queued.insert(partition.key) {
             turns.waiting.push_back(Arc::clone(partition));
             self.arrived.notify_one();
         }
@@ -97,8 +97,13 @@ impl Line {
         }
     }
 
+    /// Ends the line. Who stands in it goes: a partition holds what the line belongs to, and neither would ever end.
     pub(crate) fn close(&self) {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.closed = true;
+        let gone = std::mem::take(&mut turns.waiting);
+        drop(turns);
+        drop(gone);
         self.arrived.notify_all();
     }
 
