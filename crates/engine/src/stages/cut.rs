@@ -128,9 +128,10 @@ fn cut_all(state: &Arc<State>, works: &[(DocumentKey, Revision)]) -> Result<(), 
             Err(error) => return Err(error),
         };
         let reused = older.as_ref().map_or(0, |older| count_reused(older, &cut.chunks));
-        let words = if older.is_none() || planted!(HalfAReplace) { words_of(&cut, &text)? } else { Vec::new() };
+        let replaces = older.is_some() && !planted!(HalfAReplace);
+        let words = if replaces { Vec::new() } else { words_of(&cut, &text)? };
         let version = Version { cut: Some(cut), reused, ..version };
-        fresh.push(Fresh { key: *key, version, words, replaces: older.is_some() });
+        fresh.push(Fresh { key: *key, version, words, replaces });
     }
     for pending in pendings {
         pending.wait().map_err(EngineError::of_ledger)?;
