@@ -104,7 +104,8 @@ fn every_planted_bug_is_found() {
         plant(Some(bug));
         match first_failure(0..500) {
             Some((seed, at, Failure { invariant, what })) => {
-                println!("{bug:?}: seed {seed}, step {at}: {invariant}: {what}");
+                let short = shrink::shrink(plan::draw(seed), invariant, &SystemClock::new(), SHRINK_TIME).len();
+                println!("{bug:?}: seed {seed}, step {at}, {short} operations are enough: {invariant}: {what}");
             }
             None => missed.push(bug),
         }
