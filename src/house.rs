@@ -24,6 +24,8 @@ const INDEX_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const LOG_SEGMENT_BYTES: u64 = 128 << 20;
 /// Some of the largest documents.
 const LOG_QUEUE_BYTES_MAX: u64 = 256 << 20;
+/// Long enough that a disk which stays full costs nothing, short enough that nobody waits for it.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// Hits of a search that does not say.
 const SEARCH_TOP_K: usize = 10;
 /// Sources of an answer that does not say.
@@ -148,6 +150,7 @@ pub(crate) fn engine_config(config: &Config) -> ibid_engine::Config {
         log_segment_bytes: LOG_SEGMENT_BYTES,
         queue_bytes_max: LOG_QUEUE_BYTES_MAX,
         erase_within: config.ledger.erase_within,
+        retry_pause: RETRY_PAUSE,
     }
 }
 

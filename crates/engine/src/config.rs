@@ -27,6 +27,8 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// How long the bytes of something deleted may stay in the log.
     pub erase_within: Duration,
+    /// After a failure, how long the background waits, by the clock, before it tries again.
+    pub retry_pause: Duration,
 }
 
 /// Where the indexes live.

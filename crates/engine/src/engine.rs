@@ -319,7 +319,7 @@ impl Shared {
         self.config.folder.join("partitions").join(key.to_string())
     }
 
-    async fn open_partition(
+    pub(crate) async fn open_partition(
         self: &Arc<Shared>,
         name: &CollectionName,
         entry: CollectionEntry,

@@ -19,6 +19,7 @@
 //! | `compact.rs`    | when what is of no use any more leaves the log                                     |
 //! | `questions.rs`  | the vectors of a partition's latest questions                                      |
 //! | `error.rs`      | what can go wrong                                                                  |
+//! | `invariants.rs` | what must hold, by id, and whether it does                                         |
 //!
 //! Invariants: whatever reads or writes documents hangs off a [`Partition`], and a [`Partition`] comes from a
 //! [`ibid_core::TenantId`] alone. A write is acknowledged after the ledger has it. A replaced document is served by its old
@@ -26,6 +27,20 @@
 //! A snapshot searches vectors of one model, and names it; a collection's model changes with one record of the ledger.
 //! This crate knows no protobuf, no model's code and no environment.
 #![forbid(unsafe_code)]
+
+/// Whether a bug is planted here, for the simulation to find.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        ibid_ledger::planted::is(ibid_ledger::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
 
 mod catalog;
 mod compact;
@@ -35,6 +50,7 @@ mod documents;
 mod engine;
 mod error;
 mod intake;
+mod invariants;
 mod lanes;
 mod migration;
 mod partition;
@@ -50,7 +66,10 @@ pub use config::{Config, EmbedModel, Models, Parts, Views};
 pub use documents::{DocumentInfo, Stage};
 pub use engine::{Engine, Opened};
 pub use error::{EngineError, Invalid};
+#[cfg(feature = "planted")]
+pub use ibid_ledger::planted;
 pub use ibid_ledger::{Compacted, ModelVersion, SecondRole, Switching};
+pub use invariants::{Invariant, Violation};
 pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};
 pub use snapshot::{Candidate, Found, Scope, Snapshot};

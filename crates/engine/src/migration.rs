@@ -330,7 +330,7 @@ pub(crate) fn compare_when_ready(state: &Arc<State>) {
         }
         let error = &error as &dyn std::error::Error;
         tracing::warn!(partition = %own.key, error, "the models could not be compared; trying again");
-        own.shared.embedding.pause(COMPARE_AGAIN);
+        own.shared.embedding.pause(&*own.shared.parts.clock, COMPARE_AGAIN);
         second.compared.store(false, Ordering::Release);
         own.shared.embedding.push(&own);
     });

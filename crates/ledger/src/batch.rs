@@ -168,6 +168,10 @@ impl Queue {
         waiting.poisoned = true;
         waiting.bytes = waiting.bytes.saturating_sub(bytes_of(&waiting.entries));
         let refused = std::mem::take(&mut waiting.entries);
+        for done in waiting.seal.drain(..) {
+            // Whoever asked may have left.
+            let _ = done.send(Err(LedgerError::Poisoned));
+        }
         drop(waiting);
         refused.into_iter().for_each(|entry| entry.answer(Err(LedgerError::Poisoned)));
     }
@@ -186,7 +190,10 @@ impl Queue {
     pub(crate) fn seal(&self) -> oneshot::Receiver<Result<(), LedgerError>> {
         let (done, sealed) = oneshot::channel();
         let mut waiting = self.lock();
-        if waiting.gate == Gate::Open && !waiting.poisoned {
+        if waiting.poisoned {
+            // Whoever asks has its end.
+            let _ = done.send(Err(LedgerError::Poisoned));
+        } else if waiting.gate == Gate::Open {
             waiting.seal.push(done);
             drop(waiting);
             self.arrived.notify_one();

@@ -26,6 +26,7 @@
 //! | `replay.rs`       | from the log to the index: whether sled is believed, filling it anew              |
 //! | `lock.rs`         | one process a folder                                                              |
 //! | `error.rs`        | what can go wrong, by what somebody decides on it                                 |
+//! | `planted.rs`      | bugs that the simulation must find; with the feature `planted` alone              |
 //!
 //! Invariants:
 //! - *acked-survives*: a record whose [`Pending`] said so was synced before, and is in the index.
@@ -38,6 +39,23 @@
 //!
 //! This crate knows no right and no tenant's name: it stores what it is given, and the engine decides who may see it.
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "planted")]
+pub mod planted;
+
+/// Whether a bug is planted here.
+#[cfg(feature = "planted")]
+macro_rules! planted {
+    ($bug:ident) => {
+        crate::planted::is(crate::planted::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "planted"))]
+macro_rules! planted {
+    ($bug:ident) => {
+        false
+    };
+}
 
 mod batch;
 mod commit;

@@ -147,6 +147,11 @@ impl Log {
         Ok(damaged)
     }
 
+    /// The last record's sequence; 0 before the first.
+    pub(crate) fn last_sequence(&self) -> Sequence {
+        self.state().segments.last().map_or(Sequence(0), |last| Sequence(last.next_sequence().0 - 1))
+    }
+
     /// How many records there are, damaged ones too where their place is known.
     pub(crate) fn records(&self) -> u64 {
         self.state().segments.iter().map(|segment| segment.contents.len() as u64).sum()

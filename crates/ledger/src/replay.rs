@@ -135,6 +135,9 @@ fn fill(log: &Log, index: &dyn Index) -> Result<Walked, LedgerError> {
     let mut view = Overlay::new(index);
     let (mut records, mut unreadable) = (0, Vec::new());
     let mut damaged = log.scan(Sequence(1), &mut |seen| {
+        if planted!(ReplayOffByOne) && seen.sequence >= log.last_sequence() {
+            return Ok(ControlFlow::Break(()));
+        }
         let Some(record) = Record::decode(seen.body) else {
             unreadable.push(log.unreadable(seen.sequence));
             return Ok(ControlFlow::Continue(()));

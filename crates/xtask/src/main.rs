@@ -1,4 +1,5 @@
-//! The contributor's one command: `cargo xtask check` looks at everything, `cargo xtask fix` repairs what can be repaired.
+//! The contributor's one command: `cargo xtask check` looks at everything, `cargo xtask fix` repairs what can be repaired,
+//! `cargo xtask sim` runs the engine's simulation for long.
 //!
 //! It needs nothing but cargo; cargo-nextest and cargo-deny are used where they are installed.
 #![forbid(unsafe_code)]
@@ -53,12 +54,20 @@ const FIX: &[Step] = &[
     },
 ];
 
+/// Seeds of a long simulation.
+const SIM_SEEDS: &str = "10000";
+
 fn main() -> ExitCode {
-    let steps = match std::env::args().nth(1).as_deref() {
-        Some("check") => CHECK,
-        Some("fix") => FIX,
-        Some(_) | None => {
-            eprintln!("usage: cargo xtask check | fix");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let steps = match arguments[..] {
+        ["check"] => CHECK,
+        ["fix"] => FIX,
+        ["sim"] => return simulate(SIM_SEEDS, &[]),
+        ["sim", "--seeds", seeds] => return simulate(seeds, &[]),
+        ["sim", "--planted"] => return simulate(SIM_SEEDS, &["--features", "planted"]),
+        _ => {
+            eprintln!("usage: cargo xtask check | fix | sim [--seeds N | --planted]");
             return ExitCode::FAILURE;
         }
     };
@@ -67,6 +76,13 @@ fn main() -> ExitCode {
         eprintln!("{} failed; repair: {}", step.name, step.repair);
     }
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The simulation of the engine (`crates/engine/tests/sim`): so many seeds, or, with planted bugs, as many as it takes.
+fn simulate(seeds: &str, features: &[&str]) -> ExitCode {
+    let mut command = cargo(&["test", "--release", "--package", "ibid-engine", "--test", "sim"]);
+    command.args(features).args(["--", "--nocapture"]).env("IBID_SIM_SEEDS", seeds);
+    if command.status().is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(step: &Step) -> bool {

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::executor::block_on;
 use ibid_core::{DocumentKey, ModelError, PartitionKey, Purpose, Revision};
@@ -471,5 +470,6 @@ fn put_back(state: &State, which: Which, batch: &[Portion], error: &EngineError)
         }
     }
     drop((queue, documents));
-    state.shared.embedding.pause(Duration::from_millis(200));
+    let shared = &state.shared;
+    shared.embedding.pause(&*shared.parts.clock, shared.config.retry_pause);
 }

@@ -5,7 +5,8 @@ use ibid_core::{CollectionName, DocumentId, Identity, Operator, Reader, Readers,
 use ibid_engine::{EngineError, KeyRequest, Put, Stage};
 use ibid_runtime::Fault;
 
-use crate::house::{House, Mood, ctx, document};
+use crate::house::{House, ctx, document};
+use crate::words::Mood;
 
 #[test]
 fn what_is_put_is_found_replaced_and_deleted() {

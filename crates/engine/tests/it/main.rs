@@ -6,8 +6,10 @@
 //! | `documents.rs` | a document's life: acknowledged, found, replaced, deleted, kept           |
 //! | `migration.rs` | a collection's model changed while it is searched, cut off at every step  |
 //! | `house.rs`     | the engine, its disk and its models                                      |
+//! | `words.rs`     | embedders that need no weights; the simulation has them too              |
 
 mod compaction;
 mod documents;
 mod house;
 mod migration;
+mod words;

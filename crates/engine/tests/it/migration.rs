@@ -11,7 +11,8 @@ use ibid_engine::{
 };
 use ibid_runtime::{Clock, Fault, SystemClock};
 
-use crate::house::{House, Mood, Words, ctx, docs, document};
+use crate::house::{House, ctx, docs, document};
+use crate::words::{Mood, Words};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -13,7 +13,9 @@ pub(crate) fn needed(index: &dyn Index, remembered_from_ms: u64) -> Result<Neede
         needed.whole.insert(key::sequence(&rest)?.0);
     }
     for (_, deletion) in scan::<Sequence>(index, key::DELETED)? {
-        needed.whole.insert(deletion.0);
+        if !planted!(TombstoneForgotten) {
+            needed.whole.insert(deletion.0);
+        }
     }
     let [heads, marks, idempotency] = key::OWNED;
     for (_, head) in scan::<Head>(index, &[heads])? {
@@ -34,5 +36,6 @@ pub(crate) fn needed(index: &dyn Index, remembered_from_ms: u64) -> Result<Neede
 
 fn records_of(version: &Version) -> impl Iterator<Item = Sequence> {
     let parts = version.embedded.iter().flat_map(|embedded| &embedded.parts);
-    version.put.iter().chain(&version.deleted).chain(&version.chunked).chain(parts).copied()
+    let deleted = version.deleted.iter().filter(|_| !planted!(TombstoneForgotten));
+    version.put.iter().chain(deleted).chain(&version.chunked).chain(parts).copied()
 }

@@ -550,6 +550,23 @@ fn a_failed_sync_ends_writing_and_not_reading() {
     ledger.append(put(4, "again")).wait().unwrap();
 }
 
+/// Readers see what a failed sync lost until the power fails: whatever a start serves, it must have written again.
+#[test]
+fn what_is_served_after_a_failed_sync_survives_the_power_cut_that_follows() {
+    let disk = MemoryDisk::new();
+    for round in 0..12 {
+        let (ledger, _) = open(&disk);
+        disk.inject(Fault::SyncFails(0));
+        assert!(matches!(ledger.append(put(round, "seen")).wait(), Err(LedgerError::Write { .. })));
+        drop(ledger);
+        let served = held(&open(&disk).0);
+        disk.power_cut();
+        let (ledger, report) = open(&disk);
+        assert_eq!(report.damaged, Vec::new(), "round {round}");
+        assert!(held(&ledger) == served, "round {round}");
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_until_there_is_room() {
     let disk = MemoryDisk::new();

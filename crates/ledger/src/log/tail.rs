@@ -71,7 +71,8 @@ fn survey(last: &mut Segment, folder: FolderId, expected: Sequence, durable: Seq
         torn_bytes: 0,
         checkpoint: None,
     };
-    let (mut cut, mut unproved) = (last.end, None);
+    // The segment's header was synced with its first group.
+    let (mut cut, mut unproved) = (last.end, (durable < expected).then_some(0));
     let mut contents = Contents::new(expected);
     // What is missing before the segment; what is damaged in it is told anew, now that bodies are read.
     let before = last.damaged.iter().filter(|damaged| damaged.segment != last.number || damaged.offset == 0);

@@ -48,16 +48,17 @@ impl From<WriteError> for LedgerError {
 pub(crate) struct Writer {
     log: Arc<Log>,
     segment_bytes_max: u64,
-    number: u32,
     file: Arc<dyn DiskFile>,
     end: u64,
+    /// Its table of contents is written: what comes next goes into another one.
+    sealed: bool,
     sequence: Sequence,
     checksum: u32,
     stats: Stats,
 }
 
 impl Writer {
-    /// A writer that goes on at the log's `tail`, or starts a segment where there is none to go on with.
+    /// A writer that goes on at the log's `tail`, or makes the first segment. On a full disk a folder opens all the same.
     ///
     /// # Errors
     /// [`LedgerError::Write`], [`LedgerError::Full`]: the segment cannot be made.
@@ -65,13 +66,14 @@ impl Writer {
         let (sequence, checksum) = (tail.sequence, tail.checksum);
         let last = log.segments().pop();
         let last = match last {
-            Some(last) if !last.sealed => last,
-            last => start_segment(&log, last.as_ref(), sequence, checksum)?,
+            Some(last) => last,
+            None => start_segment(&log, None, sequence, checksum)?,
         };
-        let Segment { number, file, end, .. } = last;
+        let Segment { file, end, sealed, .. } = last;
         // Offsets in a table of contents are 32 bits wide.
         let segment_bytes_max = segment_bytes_max.min(1 << 30);
-        Ok(Writer { log, segment_bytes_max, number, file, end, sequence, checksum, stats: Stats::default() })
+        let stats = Stats::default();
+        Ok(Writer { log, segment_bytes_max, file, end, sealed, sequence, checksum, stats })
     }
 
     /// The highest sequence used: the last durable record's.
@@ -92,7 +94,7 @@ impl Writer {
     pub(crate) fn write(&mut self, group: &[&Body]) -> Result<Sequence, WriteError> {
         let group_bytes = group.iter().map(|body| RecordHeader::BYTES + body.bytes().len()).sum();
         let begun = self.end > SegmentHeader::BYTES as u64;
-        if begun && self.end + group_bytes as u64 > self.segment_bytes_max {
+        if self.sealed || (begun && self.end + group_bytes as u64 > self.segment_bytes_max) {
             self.roll()?;
         }
         let first = self.sequence.next();
@@ -135,7 +137,7 @@ impl Writer {
 
     fn sync(&mut self) -> io::Result<()> {
         self.stats.syncs += 1;
-        self.file.sync()
+        if planted!(AckBeforeSync) { Ok(()) } else { self.file.sync() }
     }
 
     /// Starts another segment, unless nothing is in the last one.
@@ -143,22 +145,21 @@ impl Writer {
     /// # Errors
     /// [`WriteError`]
     pub(crate) fn seal(&mut self) -> Result<(), WriteError> {
-        if self.end > SegmentHeader::BYTES as u64 { self.roll() } else { Ok(()) }
+        let begun = self.end > SegmentHeader::BYTES as u64;
+        if begun || self.sealed { self.roll() } else { Ok(()) }
     }
 
     /// Seals the segment with its table of contents, and starts the next. The last group of the old one is durable, so all
     /// of it is.
     fn roll(&mut self) -> Result<(), WriteError> {
         let last = self.log.segments().pop();
-        let table = last.as_ref().map(|last| last.contents.encode(self.end)).unwrap_or_default();
-        self.append(&table)?;
-        let started = start_segment(&self.log, last.as_ref(), self.sequence, self.checksum);
-        let segment = match started {
-            // A small group may still find room in the old one.
-            Err(WriteError::Full) => return Err(self.take_back()),
-            started => started?,
-        };
-        (self.number, self.file, self.end) = (segment.number, segment.file, segment.end);
+        if !self.sealed {
+            let table = last.as_ref().map(|last| last.contents.encode(self.end)).unwrap_or_default();
+            self.append(&table)?;
+            self.sealed = true;
+        }
+        let segment = start_segment(&self.log, last.as_ref(), self.sequence, self.checksum)?;
+        (self.file, self.end, self.sealed) = (segment.file, segment.end, false);
         self.stats.sealed += 1;
         Ok(())
     }
@@ -189,7 +190,9 @@ fn start_segment(log: &Log, last: Option<&Segment>, sequence: Sequence, checksum
         }
         written => written.map_err(broken)?,
     }
-    log.disk.sync_dir(&log.dir).map_err(broken)?;
+    if !planted!(LostDirSync) {
+        log.disk.sync_dir(&log.dir).map_err(broken)?;
+    }
     let segment = Segment {
         number: header.segment,
         first: Some(First::from(&header)),

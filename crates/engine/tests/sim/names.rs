@@ -1,0 +1,59 @@
+//! From a plan's numbers to what the engine is given, and back.
+
+use std::collections::BTreeMap;
+
+use ibid_core::{
+    CollectionName, CollectionSettings, DocumentId, Language, MediaType, Metadata, Operator, Readers, TenantName, Trust,
+};
+use ibid_engine::{Put, Stage};
+
+use crate::plan::{self, Putting};
+use crate::words::Words;
+
+pub(crate) fn operator() -> Operator {
+    Operator::of_this_process()
+}
+
+pub(crate) fn tenant_name(tenant: u8) -> TenantName {
+    TenantName::new(&format!("tenant{tenant}")).unwrap()
+}
+
+pub(crate) fn collection_name(collection: u8) -> CollectionName {
+    CollectionName::new(&format!("docs{collection}")).unwrap()
+}
+
+pub(crate) fn document_id(document: u8) -> DocumentId {
+    DocumentId::new(&format!("document{document}")).unwrap()
+}
+
+/// The number that a name ends with.
+pub(crate) fn number_of(name: &str) -> u8 {
+    name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+pub(crate) fn settings(words: &Words) -> CollectionSettings {
+    CollectionSettings {
+        embedder: words.id.clone(),
+        language: Language::English,
+        stemming: true,
+        stop_words: false,
+        chunk_tokens: 32,
+        metadata_schema: BTreeMap::new(),
+        trust: Trust::Trusted,
+    }
+}
+
+pub(crate) fn request(Putting { place, document, content, key }: Putting, wait_for: Stage) -> Put {
+    Put {
+        id: document_id(document),
+        media_type: MediaType::Markdown,
+        title: String::new(),
+        source_uri: String::new(),
+        metadata: Metadata::new(),
+        readers: Readers::default(),
+        text: plan::text(place, document, content),
+        chunks: Vec::new(),
+        idempotency_key: key.map(|key| format!("key{key}")),
+        wait_for,
+    }
+}
