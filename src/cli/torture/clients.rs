@@ -81,6 +81,11 @@ impl Clients {
         Ok(())
     }
 
+    /// The log is compacted under the writers' hands.
+    pub(super) async fn compact(&self) -> Result<(), Status> {
+        self.operator.operations().compact(proto::CompactRequest {}).await.map(drop)
+    }
+
     /// A tenant has gone: its key is of no use to the next one of its name.
     pub(super) fn forget(&self, name: &str) {
         self.keys().remove(name);

@@ -27,7 +27,7 @@ const VECTOR_PERCENT: u64 = 25;
 /// How long the server lives under load, at random up to this.
 const LOAD_MS_MAX: u64 = 700;
 /// How long the operator waits before each of its own changes, at random up to this.
-const OPERATOR_MS_MAX: u64 = 1_500;
+const OPERATOR_MS_MAX: u64 = 750;
 
 /// Numbers drawn from a seed.
 pub(super) struct Draws(SeededRandom);
@@ -143,7 +143,11 @@ async fn operate(load: Arc<Load>) {
         if load.is_over() {
             return;
         }
-        if let Err(status) = load.recreate_tenant(load.draws.index(TENANTS)).await {
+        let done = match load.draws.below(2) {
+            0 => load.clients.compact().await,
+            _ => load.recreate_tenant(load.draws.index(TENANTS)).await,
+        };
+        if let Err(status) = done {
             load.refused("the operator", &status);
         }
     }
