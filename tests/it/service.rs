@@ -15,6 +15,7 @@ const SERVICES: [&str; 6] = [
     "ibid.v1.CollectionService",
     "ibid.v1.DocumentService",
     "ibid.v1.KeyService",
+    "ibid.v1.OperationsService",
     "ibid.v1.SearchService",
     "ibid.v1.TenantService",
 ];
