@@ -103,6 +103,7 @@ impl Engine {
             queue_bytes_max: config.queue_bytes_max,
             index_open_max: config.index_open_timeout,
             index_cache_bytes: 64 << 20,
+            index_changes_max: 16_384,
         };
         let kind = match parts.views {
             Views::Folder => IndexKind::Sled,

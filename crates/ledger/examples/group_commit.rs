@@ -60,6 +60,7 @@ fn appends(
         queue_bytes_max: 64 << 20,
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 64 << 20,
+        index_changes_max: 16_384,
     };
     let (ledger, _) = Ledger::open(Arc::new(RealDisk), folder, config, kind, clock, &SystemRandom)?;
     let before = ledger.stats();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::batch::{self, Entry, Queue, Work};
+use crate::checkpoint::{self, Checkpoints};
 use crate::frame::Body;
 use crate::index::{self, Index, IndexError, Overlay};
 use crate::log::{Log, WriteError, Writer};
@@ -16,6 +17,8 @@ pub(crate) struct Committer {
     pub(crate) queue: Arc<Queue>,
     pub(crate) kept: Arc<RwLock<Kept>>,
     pub(crate) stats: Arc<Mutex<Stats>>,
+    /// Whoever brings the index's store up to date.
+    pub(crate) checkpoints: Checkpoints,
     /// The sequence of the checkpoint that the log ends with, if it does.
     pub(crate) checkpoint: Option<Sequence>,
 }
@@ -63,6 +66,7 @@ impl Committer {
                     // The records are durable all the same.
                     self.reindex(error.to_string());
                 }
+                self.checkpoints.look(&self.kept);
                 sequences(first).take(entries.len()).map(Ok).collect()
             }
             Err(error) => {
@@ -110,7 +114,7 @@ impl Committer {
             // Several readers found the same failure.
             return;
         }
-        kept.index = None;
+        (kept.index, kept.layered) = (None, None);
         drop(kept);
         match replay::fall_back(&self.log, reason) {
             Ok((fresh, _)) => *self.kept.write().unwrap_or_else(PoisonError::into_inner) = fresh,
@@ -119,22 +123,30 @@ impl Committer {
         }
     }
 
-    /// Notes in the log what the index holds, so that the next open may believe it.
+    /// Notes in the log what the index's store is about to hold, so that the next open may believe it.
     fn checkpoint(&mut self) -> Result<(), LedgerError> {
         let sequence = self.writer.sequence();
         if self.queue.is_poisoned() || self.checkpoint == Some(sequence) {
             return Ok(());
         }
-        let Some(index) = self.current() else { return Ok(()) };
-        let digest = match index.flush().and_then(|()| index::digest(&*index)) {
-            Ok(digest) => digest,
+        let layered = self.kept.read().unwrap_or_else(PoisonError::into_inner).layered.clone();
+        let Some(layered) = layered else {
+            // The record's other use: it says that the group before it was durable.
+            let record = Record::IndexCheckpoint { sequence: sequence.0, entries: 0, hash: [0; 32] };
+            self.writer.write(&[&Body::of(&record)?])?;
+            return Ok(());
+        };
+        let frozen = match layered.freeze() {
+            Ok(frozen) => frozen,
             Err(error) => {
-                tracing::warn!(%error, "the index cannot be checkpointed; the next open fills it from the log");
+                tracing::warn!(%error, "the index cannot be checkpointed; the next open replays more of the log");
                 return Ok(());
             }
         };
-        let record = Record::IndexCheckpoint { sequence: sequence.0, entries: digest.entries, hash: digest.hash };
-        self.writer.write(&[&Body::of(&record)?])?;
+        self.writer.write(&[&Body::of(&checkpoint::record(&frozen))?])?;
+        if let Err(error) = layered.thaw(&frozen) {
+            tracing::warn!(%error, "the index did not take its last changes; the next open replays them");
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@
 //! No name and no text is in here: keyed hashes and sequences alone, so that erasure need not look here.
 
 mod apply;
+mod layered;
 mod memory;
 mod needed;
 mod sled;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use apply::apply;
+pub(crate) use layered::{Frozen, LayeredIndex};
 pub(crate) use memory::MemoryIndex;
 pub(crate) use needed::needed;
 pub(crate) use sled::SledIndex;
@@ -59,27 +61,60 @@ pub(crate) trait Index: Send + Sync + std::fmt::Debug {
 }
 
 /// What values look like. A store with values of another form has another digest, and is filled anew.
-const FORM: &[u8] = b"ibid index 3";
+const FORM: &str = "ibid index 3";
 
-/// What an index holds, in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an index holds, in short: the sum of its entries' hashes, so that it follows a change without all being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Digest {
     pub(crate) entries: u64,
-    pub(crate) hash: [u8; 32],
+    sums: [u64; 4],
 }
 
-/// Entries and BLAKE3 of them, in order, each key and value with its length.
-pub(crate) fn digest(index: &dyn Index) -> Result<Digest, IndexError> {
-    let (mut hasher, mut entries) = (blake3::Hasher::new(), 0);
-    hasher.update(FORM);
-    index.scan_prefix(&[], &mut |key, value| {
-        entries += 1;
+impl Digest {
+    /// From its parts, as a record keeps them.
+    pub(crate) fn of(entries: u64, hash: [u8; 32]) -> Digest {
+        let sum = |at: usize| u64::from_le_bytes(hash[8 * at..8 * at + 8].try_into().expect("eight bytes"));
+        Digest { entries, sums: [sum(0), sum(1), sum(2), sum(3)] }
+    }
+
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        for (bytes, sum) in hash.chunks_exact_mut(8).zip(self.sums) {
+            bytes.copy_from_slice(&sum.to_le_bytes());
+        }
+        hash
+    }
+
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.entries = self.entries.wrapping_add(1);
+        for (sum, part) in self.sums.iter_mut().zip(Digest::parts(key, value)) {
+            *sum = sum.wrapping_add(part);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8], value: &[u8]) {
+        self.entries = self.entries.wrapping_sub(1);
+        for (sum, part) in self.sums.iter_mut().zip(Digest::parts(key, value)) {
+            *sum = sum.wrapping_sub(part);
+        }
+    }
+
+    /// The BLAKE3 hash of an entry, key and value each with its length, in four numbers.
+    fn parts(key: &[u8], value: &[u8]) -> [u64; 4] {
+        let mut hasher = blake3::Hasher::new_derive_key(FORM);
         for part in [key, value] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part);
         }
-    })?;
-    Ok(Digest { entries, hash: *hasher.finalize().as_bytes() })
+        Digest::of(0, *hasher.finalize().as_bytes()).sums
+    }
+}
+
+/// The digest of all of `index`.
+pub(crate) fn digest(index: &dyn Index) -> Result<Digest, IndexError> {
+    let mut digest = Digest::default();
+    index.scan_prefix(&[], &mut |key, value| digest.add(key, value))?;
+    Ok(digest)
 }
 
 /// An entry's value, read.

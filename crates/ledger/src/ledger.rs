@@ -11,6 +11,7 @@ use ibid_runtime::{Clock, Ctx, Disk, Random};
 use roaring::RoaringTreemap;
 
 use crate::batch::Queue;
+use crate::checkpoint::{self, Checkpoints};
 use crate::commit::Committer;
 use crate::frame::Body;
 use crate::index::{self, Index, IndexError, Owner, key};
@@ -33,6 +34,8 @@ pub struct Config {
     pub index_open_max: Duration,
     /// Memory for sled's cache, in bytes.
     pub index_cache_bytes: u64,
+    /// Entries of the index that may have changed since its last checkpoint: what a kill costs to replay.
+    pub index_changes_max: usize,
 }
 
 /// What opening found and did.
@@ -60,6 +63,7 @@ pub struct Ledger {
     stats: Arc<Mutex<Stats>>,
     segment_bytes_max: u64,
     thread: Mutex<Option<JoinHandle<Result<(), LedgerError>>>>,
+    index_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Ledger {
@@ -93,6 +97,11 @@ impl Ledger {
             open_max: config.index_open_max,
         };
         let (kept, index_rebuilt, walked) = replay::settle(&opened, kind, &place)?;
+        if let Some(layered) = kept.layered.as_ref().filter(|_| index_rebuilt) {
+            // From here on a kill costs a replay of what follows.
+            let frozen = layered.freeze().map_err(replay::failed)?;
+            opened.writer.write(&[&Body::of(&checkpoint::record(&frozen))?])?;
+        }
         let report = Report {
             created,
             records: walked.records,
@@ -105,19 +114,29 @@ impl Ledger {
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let kept = Arc::new(RwLock::new(kept));
         let stats = Arc::new(Mutex::new(opened.writer.stats()));
+        let (checkpoints, index_thread) = Checkpoints::start(config.index_changes_max, &kept, &queue)?;
         let committer = Committer {
             writer: opened.writer,
             log: Arc::clone(&opened.log),
             queue: Arc::clone(&queue),
             kept: Arc::clone(&kept),
             stats: Arc::clone(&stats),
+            checkpoints,
             checkpoint,
         };
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || committer.run());
         let thread = thread.map_err(|source| LedgerError::Thread { source: Arc::new(source) })?;
-        let thread = Mutex::new(Some(thread));
+        let (thread, index_thread) = (Mutex::new(Some(thread)), Mutex::new(index_thread));
         Ok((
-            Ledger { log: opened.log, queue, kept, stats, segment_bytes_max: config.segment_bytes_max, thread },
+            Ledger {
+                log: opened.log,
+                queue,
+                kept,
+                stats,
+                segment_bytes_max: config.segment_bytes_max,
+                thread,
+                index_thread,
+            },
             report,
         ))
     }
@@ -200,6 +219,7 @@ impl Ledger {
     ) -> Result<Compacted, LedgerError> {
         let mut needed = self.indexed(|index| index::needed(index, remembered_from_ms))?;
         needed.whole |= in_use;
+        needed.whole.extend(replay::checkpoints(&self.log).into_iter().map(|sequence| sequence.0));
         self.log.compact(ctx, &needed, dead_percent, self.segment_bytes_max)
     }
 
@@ -299,7 +319,11 @@ impl Ledger {
         self.queue.close();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // A thread that panicked has lost the log's end from sight.
-        thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(LedgerError::Poisoned)))
+        let closed = thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(LedgerError::Poisoned)));
+        let index_thread = self.index_thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Nobody asks it any more.
+        index_thread.map(JoinHandle::join);
+        closed
     }
 
     /// Asks the index. One that fails is replaced, and answers again once that is done.

@@ -9,6 +9,7 @@
 //! | `flat.rs`         | serde forms of long fields                                                        |
 //! | `batch.rs`        | records that wait: a bounded queue, and the answer                                |
 //! | `commit.rs`       | the commit thread: one group, one write, one sync; then the index, then the acks  |
+//! | `checkpoint.rs`   | bringing the index's store up to date, beside the writers                         |
 //! | `log.rs`          | the log's segments: read, scan; what may be cut from its end, and why             |
 //! | `log/open.rs`     | its files put in order, and where each record stands                              |
 //! | `log/compact.rs`  | segments written anew without what nothing needs                                  |
@@ -19,6 +20,7 @@
 //! | `frame.rs`        | the bytes of headers                                                              |
 //! | `index.rs`        | the index: a small ordered map, its entries, changes on their way into it         |
 //! | `index/apply.rs`  | what a record changes in the index: pure, used by writing and by replay           |
+//! | `index/layered.rs` | a slow store with the latest changes in front of it                              |
 //! | `index/needed.rs` | which records of the log anything in the index needs                              |
 //! | `index/sled.rs`   | the map in sled, its panics caught                                                |
 //! | `index/memory.rs` | the map in memory                                                                 |
@@ -58,6 +60,7 @@ macro_rules! planted {
 }
 
 mod batch;
+mod checkpoint;
 mod commit;
 mod compressed;
 mod contents;

@@ -22,7 +22,7 @@ use ibid_runtime::{Disk, DiskFile};
 use crate::contents::Place;
 use crate::frame::{BODY_BYTES_MAX, FolderId, RecordHeader};
 use crate::segment::{Segment, Window};
-use crate::{LedgerError, Record, Sequence};
+use crate::{LedgerError, Record, RecordKind, Sequence};
 
 pub use compact::Compacted;
 pub(crate) use compact::Needed;
@@ -145,6 +145,14 @@ impl Log {
         }
         damaged.sort_by_key(|damaged| damaged.sequence);
         Ok(damaged)
+    }
+
+    /// The last checkpoints of the index, the newest first, at most `count`.
+    pub(crate) fn last_checkpoints(&self, count: usize) -> Vec<Sequence> {
+        let segments = self.segments();
+        let places = segments.iter().rev().flat_map(|segment| segment.contents.places().rev());
+        let checkpoints = places.filter(|place| place.is(RecordKind::IndexCheckpoint));
+        checkpoints.take(count).map(|place| place.sequence).collect()
     }
 
     /// The last record's sequence; 0 before the first.

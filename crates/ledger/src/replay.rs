@@ -1,7 +1,7 @@
 //! From the log to the index: on open, and when the index fails.
 //!
-//! sled is believed if the log's last record is an [`Record::IndexCheckpoint`] with the digest of what sled holds. In
-//! every other case its folder is deleted and filled from the log.
+//! sled is believed if one of the log's last two [`Record::IndexCheckpoint`]s has the digest of what sled holds; what the log
+//! has after that is replayed. In every other case its folder is deleted and filled from the log.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ibid_runtime::Disk;
 
-use crate::index::{self, Digest, Index, IndexError, MemoryIndex, Overlay, SledIndex};
+use crate::index::{self, Digest, Index, IndexError, LayeredIndex, MemoryIndex, Overlay, SledIndex};
 use crate::log::{Log, Opened};
 use crate::{Damaged, LedgerError, Record, Sequence};
 
@@ -39,7 +39,15 @@ pub enum IndexState {
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) index: Option<Arc<dyn Index>>,
+    /// The same, where it has checkpoints.
+    pub(crate) layered: Option<Arc<LayeredIndex>>,
     pub(crate) state: IndexState,
+}
+
+impl Kept {
+    fn plain(index: impl Index + 'static, state: IndexState) -> Kept {
+        Kept { index: Some(Arc::new(index)), layered: None, state }
+    }
 }
 
 /// What the log holds, as a walk over all of it found.
@@ -79,12 +87,14 @@ pub(crate) fn settle(
     match kind {
         IndexKind::Memory => {
             let index = MemoryIndex::default();
-            let walked = fill(log, &index)?;
-            Ok((Kept { index: Some(Arc::new(index)), state: IndexState::Kept(kind) }, true, walked))
+            let walked = fill(log, &index, Sequence(1))?;
+            Ok((Kept::plain(index, IndexState::Kept(kind)), true, walked))
         }
-        IndexKind::Sled => match settle_sled(opened, place) {
+        IndexKind::Sled => match settle_sled(log, place) {
             Ok((index, filled)) => {
-                let kept = Kept { index: Some(Arc::new(index)), state: IndexState::Kept(kind) };
+                let index = Arc::new(index);
+                let kept =
+                    Kept { index: Some(Arc::clone(&index) as _), layered: Some(index), state: IndexState::Kept(kind) };
                 let rebuilt = filled.is_some();
                 Ok((kept, rebuilt, filled.unwrap_or_else(|| walk(log))))
             }
@@ -104,37 +114,59 @@ pub(crate) fn settle(
 pub(crate) fn fall_back(log: &Log, reason: String) -> Result<(Kept, Walked), LedgerError> {
     tracing::warn!(reason, "the index failed; it is filled from the log and kept in memory");
     let index = MemoryIndex::default();
-    let walked = fill(log, &index)?;
-    Ok((Kept { index: Some(Arc::new(index)), state: IndexState::Fallback { reason } }, walked))
+    let walked = fill(log, &index, Sequence(1))?;
+    Ok((Kept::plain(index, IndexState::Fallback { reason }), walked))
 }
 
-/// sled, as it is if the log vouches for it, else filled from the log.
-fn settle_sled(opened: &Opened, place: &SledPlace<'_>) -> Result<(SledIndex, Option<Walked>), LedgerError> {
-    if let Some(vouched) = vouched(&opened.log, opened.checkpoint) {
+/// sled, as it is if the log vouches for it and then brought up to date, else filled from the log.
+fn settle_sled(log: &Log, place: &SledPlace<'_>) -> Result<(LayeredIndex, Option<Walked>), LedgerError> {
+    let vouched = vouched(log);
+    if !vouched.is_empty() {
         match place.open() {
-            Ok((index, digest)) if digest == vouched => return Ok((index, None)),
-            Ok(_) => tracing::warn!("the index is not what it was when the ledger was closed"),
+            Ok((store, digest)) => {
+                if let Some((applied, _)) = vouched.iter().find(|(_, vouched)| *vouched == digest) {
+                    let index = LayeredIndex::new(Arc::new(store), digest);
+                    fill(log, &index, applied.next())?;
+                    return Ok((index, None));
+                }
+                tracing::warn!("the index is not what it was at a checkpoint");
+            }
             // What is still being opened cannot be deleted.
             Err(late @ IndexError::Late { .. }) => return Err(failed(late)),
             Err(error @ IndexError::Failed(_)) => tracing::warn!(%error, "the index does not open"),
         }
     }
     place.disk.remove_dir_all(&place.path).map_err(LedgerError::read("delete the index"))?;
-    let (index, _) = place.open().map_err(failed)?;
-    let walked = fill(&opened.log, &index)?;
-    Ok((index, Some(walked)))
+    let (store, _) = place.open().map_err(failed)?;
+    let walked = fill(log, &store, Sequence(1))?;
+    let digest = store.flush().and_then(|()| index::digest(&store)).map_err(failed)?;
+    Ok((LayeredIndex::new(Arc::new(store), digest), Some(walked)))
 }
 
-fn vouched(log: &Log, checkpoint: Option<Sequence>) -> Option<Digest> {
-    let record = log.read(checkpoint?).ok()?;
-    if let Record::IndexCheckpoint { entries, hash, .. } = record { Some(Digest { entries, hash }) } else { None }
+/// How many checkpoints back sled may be: one is written to the log before sled is brought there.
+const CHECKPOINTS: usize = 2;
+
+/// The last record that sled held at each of the log's last checkpoints, and its digest then.
+fn vouched(log: &Log) -> Vec<(Sequence, Digest)> {
+    let read = |at: Sequence| {
+        let record = log.read(at).ok()?;
+        let Record::IndexCheckpoint { sequence, entries, hash } = record else { return None };
+        // One of no entries speaks of no store: every store has at least the first record.
+        (entries > 0).then(|| (Sequence(sequence), Digest::of(entries, hash)))
+    };
+    log.last_checkpoints(CHECKPOINTS).into_iter().filter_map(read).collect()
 }
 
-/// Replays the whole log into `index`, which is empty.
-fn fill(log: &Log, index: &dyn Index) -> Result<Walked, LedgerError> {
+/// The records that sled may have to be brought up to date from: compacting leaves them.
+pub(crate) fn checkpoints(log: &Log) -> Vec<Sequence> {
+    log.last_checkpoints(CHECKPOINTS)
+}
+
+/// Replays the log from `from` on into `index`, which holds what was before.
+pub(crate) fn fill(log: &Log, index: &dyn Index, from: Sequence) -> Result<Walked, LedgerError> {
     let mut view = Overlay::new(index);
     let (mut records, mut unreadable) = (0, Vec::new());
-    let mut damaged = log.scan(Sequence(1), &mut |seen| {
+    let mut damaged = log.scan(from, &mut |seen| {
         if planted!(ReplayOffByOne) && seen.sequence >= log.last_sequence() {
             return Ok(ControlFlow::Break(()));
         }
