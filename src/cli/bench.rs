@@ -15,6 +15,7 @@
 //! | `scratch.rs` | an engine in a temporary folder, and documents without end to fill it with          |
 //! | `load.rs`    | a question's embedding while documents are ingested                                 |
 //! | `ingest.rs`  | how soon documents are found by words, and what questions notice of it              |
+//! | `open.rs`    | how soon a full folder answers after a close and after a kill, and what it takes up |
 //! | `memory.rs`  | resident memory beside the weights held, and over an ingest                         |
 //!
 //! Invariants: one side works at a time, the other waits at its input. What is compared was measured in one run, in turns.
@@ -28,6 +29,7 @@ mod ingest;
 mod load;
 mod memory;
 mod model;
+mod open;
 mod peer;
 mod plot;
 mod race;
@@ -54,6 +56,8 @@ pub(super) enum Bench {
     Load(load::Load),
     /// How soon documents are found by words, and the time of questions meanwhile
     Ingest(ingest::Ingest),
+    /// How soon a full data folder answers after a close and after a kill; what it takes up
+    Open(open::Open),
     /// Resident memory beside the weights held, and its growth over an ingest
     Memory(memory::Memory),
 }
@@ -83,6 +87,7 @@ impl Bench {
             Bench::Rerank(rerank) => rerank.run(global).await,
             Bench::Load(load) => load.run(global).await,
             Bench::Ingest(ingest) => ingest.run(global).await,
+            Bench::Open(open) => open.run(global).await,
             Bench::Memory(memory) => memory.run(global).await,
         }
     }

@@ -180,7 +180,7 @@ fn slope(looks: &[(Duration, u64)]) -> f64 {
 }
 
 /// Bytes of this process that are in memory.
-fn resident() -> anyhow::Result<u64> {
+pub(super) fn resident() -> anyhow::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("read the resident memory (Linux only)")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("the system tells no VmRSS")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is no number")?;
