@@ -73,6 +73,7 @@ mod log;
 mod record;
 mod replay;
 mod segment;
+pub mod snapshot;
 
 pub use batch::Pending;
 pub use compressed::Compressed;
