@@ -159,7 +159,10 @@ pub(crate) fn create(ctx: &Ctx, log: &Log, store: &dyn SnapshotStore, now_ms: u6
     let newest_ms = list(store)?.last().map_or(0, SnapshotId::created_ms);
     // Ids are in the order of creation, whatever the clock does.
     let created_ms = now_ms.max(newest_ms + 1);
-    let segments = log.segments();
+    let mut segments = log.segments();
+    if planted!(SnapshotWithoutTail) {
+        segments.pop();
+    }
     let last_sequence = Sequence(segments.last().map_or(0, |last| last.next_sequence().0 - 1));
     let mut copy = Copy::new(store)?;
     let files = segments.iter().map(|segment| copy.segment(ctx, log, segment)).collect::<Result<_, _>>()?;
