@@ -10,6 +10,7 @@
 //! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
 //! | `admin.rs`   | tenants and keys                                                              |
 //! | `compact.rs` | the log without what is of no use any more                                    |
+//! | `snapshot.rs`| snapshots made, listed, verified and restored                                 |
 //! | `models.rs`  | list, verify, pull, import, quantize                                          |
 //! | `migrate.rs` | a collection moved to another model                                           |
 //! | `eval.rs`    | a labelled set measured                                                       |
@@ -29,6 +30,7 @@ mod models;
 mod search;
 mod serve;
 mod session;
+mod snapshot;
 mod terminal;
 mod torture;
 
@@ -96,6 +98,9 @@ enum Command {
     Keys(admin::Keys),
     /// Erase what was deleted or replaced from the log now, and give its room back (operator key)
     Compact(compact::Compact),
+    /// Copy everything to the snapshot target; list, verify and restore such copies
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// List, verify, pull, import and quantize models; move a collection to another one
     #[command(subcommand)]
     Models(models::Models),
@@ -137,6 +142,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Tenants(tenants) => runtime()?.block_on(tenants.run(global)),
         Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
         Command::Compact(compact) => runtime()?.block_on(compact.run(global)),
+        Command::Snapshot(snapshot) => snapshot.run(global),
         Command::Models(models) => models.run(global),
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),
         Command::Bench(bench) => runtime()?.block_on(bench.run(global)),

@@ -23,6 +23,8 @@ use ibid_core::ModelId;
 use ibid_gateway::Secret;
 use ibid_infer::{Device, Numbers};
 
+use crate::snapshots::Target;
+
 pub use settings::{SETTINGS, Setting};
 pub use values::Explained;
 use values::Values;
@@ -43,6 +45,8 @@ pub struct Config {
     pub limits: Limits,
     /// The log.
     pub ledger: Ledger,
+    /// Snapshots of the data folder.
+    pub snapshots: Snapshots,
     /// Threads for compute.
     pub compute: Compute,
     /// Which models, from where.
@@ -89,6 +93,13 @@ pub struct Limits {
 pub struct Ledger {
     /// How long the bytes of something deleted may stay in it.
     pub erase_within: Duration,
+}
+
+/// Snapshots of the data folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshots {
+    /// Where they are kept; `None`: nowhere.
+    pub target: Option<Target>,
 }
 
 /// Threads for compute.
@@ -325,6 +336,7 @@ impl Config {
             ledger: Ledger {
                 erase_within: Duration::from_secs(values.whole("ledger.erase_within_s", 1, 30 * 24 * 3_600)? as u64),
             },
+            snapshots: Snapshots { target: values.optional_target("snapshots.target")? },
             compute: Compute { threads, jobs_max: values.whole("compute.jobs_max", 16, 1_000_000)? },
             models: Models {
                 roots: values.paths("models.roots")?,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ibid_answer::{Extractive, ExtractiveConfig};
 use ibid_core::{CollectionName, Floor, Generate, ModelId, Rerank, TenantId};
+use ibid_engine::snapshots::SnapshotStore;
 use ibid_engine::{Engine, EngineError, Invalid, Models, Opened, Partition, Views};
 use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
 use ibid_infer::{Compute, InferError, LanguageModel, LanguageModelConfig, ModelStore};
@@ -15,6 +16,7 @@ use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, System
 
 use crate::config::{self, Config, Generator, Runs};
 use crate::grpc::upload::Room;
+use crate::snapshots::TargetError;
 use crate::wire::search::Defaults;
 
 /// Vectors of one collection from which searching by a graph is worth building it.
@@ -69,6 +71,9 @@ pub enum HouseError {
     /// A generator of the configuration cannot be used.
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    /// Snapshots cannot be kept where the configuration says.
+    #[error("use snapshots.target")]
+    Snapshots(#[source] TargetError),
     /// The data folder cannot be opened.
     #[error("open the data folder {}", folder.display())]
     Engine {
@@ -205,6 +210,7 @@ pub struct House {
     /// The embedder of collections that name none.
     pub default_model: ModelId,
     pub(crate) room: Room,
+    snapshots: Option<Arc<dyn SnapshotStore>>,
     pub(crate) answer: ibid_answer::Config,
     pub(crate) answer_floor: Floor,
     random: Arc<dyn Random>,
@@ -219,6 +225,8 @@ impl House {
     pub fn open(config: &Config, parts: Parts) -> Result<(House, Opened), HouseError> {
         let Parts { disk, clock, random, pool, models, rerankers, generate } = parts;
         let default_model = models.default.clone();
+        let target = config.snapshots.target.as_ref();
+        let snapshots = target.map(|target| target.open(&disk)).transpose().map_err(HouseError::Snapshots)?;
         let engine_parts = ibid_engine::Parts {
             disk,
             clock: Arc::clone(&clock),
@@ -248,10 +256,21 @@ impl House {
                 rerank_logit: config.answer.rerank_logit_floor,
                 cosine: config.answer.cosine_floor,
             },
+            snapshots,
             random,
             rerank: config.rerank.clone(),
         };
         Ok((house, opened))
+    }
+
+    /// Where snapshots are kept.
+    ///
+    /// # Errors
+    /// [`EngineError::Unfit`]: nowhere.
+    pub(crate) fn snapshots(&self) -> Result<Arc<dyn SnapshotStore>, EngineError> {
+        let unset =
+            || EngineError::Unfit("snapshots.target is not set: name a folder or s3://bucket/prefix".to_owned());
+        self.snapshots.clone().ok_or_else(unset)
     }
 
     pub(crate) fn search_defaults(&self) -> Defaults<'_> {

@@ -5,6 +5,7 @@
 //! | `config.rs`      | flags, environment and file to one checked [`config::Config`]                   |
 //! | `log.rs`         | the process's log                                                              |
 //! | `house.rs`       | joins the rooms: models, engine, query path, generators                         |
+//! | `snapshots.rs`   | where snapshots are kept: a folder, or S3                                       |
 //! | `first_start.rs` | the first keys of a data folder                                                 |
 //! | `server.rs`      | every service on one port, TLS, reflection, health, shutdown                    |
 //! | `proto.rs`       | the contract, generated from `proto/`                                           |
@@ -28,5 +29,6 @@ pub mod house;
 pub mod log;
 pub mod proto;
 pub mod server;
+pub mod snapshots;
 mod status;
 mod wire;

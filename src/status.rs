@@ -10,6 +10,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use ibid_core::{AuthError, ModelError, Scope};
+use ibid_engine::snapshots::SnapshotError;
 use ibid_engine::{EngineError, Invalid};
 use ibid_retrieve::RetrieveError;
 use ibid_runtime::{PoolError, Random, Stopped, SystemRandom};
@@ -94,8 +95,33 @@ impl ToStatus for EngineError {
             EngineError::Ledger(_) | EngineError::Lexical(_) | EngineError::Vector(_) | EngineError::Io { .. } => {
                 internal(self)
             }
+            EngineError::Snapshot(error) => error.to_status(),
             EngineError::Model(error) => error.to_status(),
             EngineError::Closing => retry(Code::Unavailable, "SHUTTING_DOWN", self.to_string(), RETRY_AFTER),
+        }
+    }
+}
+
+impl ToStatus for SnapshotError {
+    fn to_status(&self) -> Status {
+        match self {
+            SnapshotError::Store(error) => {
+                tracing::warn!(error = error as &dyn Error, "the snapshot target failed");
+                // Whoever may make snapshots runs the server.
+                let message = format!("{error}: {}", error.source);
+                retry(Code::Unavailable, "SNAPSHOT_TARGET", message, RETRY_LATER)
+            }
+            SnapshotError::NotFound { .. } | SnapshotError::Nothing => {
+                plain(Code::NotFound, "NOT_FOUND", self.to_string())
+            }
+            SnapshotError::Manifest { .. }
+            | SnapshotError::BlockMissing { .. }
+            | SnapshotError::BlockDamaged { .. } => plain(Code::DataLoss, "SNAPSHOT_DAMAGED", self.to_string()),
+            SnapshotError::Newer { .. } | SnapshotError::NotEmpty => {
+                plain(Code::FailedPrecondition, "UNFIT", self.to_string())
+            }
+            SnapshotError::Write { .. } | SnapshotError::Log(_) => internal(self),
+            SnapshotError::Stopped(stopped) => stopped.to_status(),
         }
     }
 }

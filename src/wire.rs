@@ -11,6 +11,7 @@
 //! | `key.rs`        | keys, scopes, principals                                  |
 //! | `collection.rs` | collections and their settings, defaults filled in        |
 //! | `migration.rs`  | changing a collection's model                             |
+//! | `snapshot.rs`   | snapshots of the data folder                              |
 //! | `document.rs`   | documents on their way in and out                         |
 //! | `search.rs`     | questions and their settings                              |
 //! | `hit.rs`        | what was found, and how long it took                      |
@@ -25,6 +26,7 @@ pub(crate) mod key;
 pub(crate) mod migration;
 pub(crate) mod page;
 pub(crate) mod search;
+pub(crate) mod snapshot;
 pub(crate) mod tenant;
 pub(crate) mod text;
 pub(crate) mod time;

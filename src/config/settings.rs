@@ -66,6 +66,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "seconds until the bytes of something deleted have left the log, 1 to 2,592,000; `ibid compact` does it at once",
     },
     Setting {
+        key: "snapshots.target",
+        variable: "IBID_SNAPSHOTS_TARGET",
+        default: "",
+        about: "where snapshots are kept: a folder, file:///folder, or s3://bucket/prefix with the usual AWS_ variables; empty: nowhere",
+    },
+    Setting {
         key: "compute.threads",
         variable: "IBID_COMPUTE_THREADS",
         default: "0",

@@ -9,6 +9,7 @@ use ibid_infer::{Device, NoDevice, NoNumbers, Numbers};
 use toml::{Table, Value};
 
 use super::{ConfigError, Generator, Origin, SETTINGS, expand, generators};
+use crate::snapshots::Target;
 
 const GENERATORS: &str = "generator";
 
@@ -204,6 +205,16 @@ impl Values {
     pub(super) fn optional_path(&self, key: &str) -> Result<Option<PathBuf>, ConfigError> {
         let text = self.text(key)?;
         Ok(Some(text).filter(|text| !text.is_empty()).map(|text| expand(&text, self.home.as_deref())))
+    }
+
+    /// `None` where it is empty.
+    pub(super) fn optional_target(&self, key: &str) -> Result<Option<Target>, ConfigError> {
+        let text = self.text(key)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let target = Target::parse(&text, |path| expand(path, self.home.as_deref()));
+        target.map(Some).map_err(|error| self.refuse(key, format!("is {text:?}, {error}")))
     }
 
     pub(super) fn path(&self, key: &str) -> Result<PathBuf, ConfigError> {

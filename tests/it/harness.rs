@@ -105,7 +105,8 @@ impl TestServer {
         TestServer::start_in_of(tempfile::tempdir().unwrap(), change).await
     }
 
-    async fn start_in(folder: TempDir) -> TestServer {
+    /// A server in this folder.
+    pub(crate) async fn start_in(folder: TempDir) -> TestServer {
         TestServer::start_in_of(folder, |parts| parts).await
     }
 

@@ -11,6 +11,7 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
+//! | `snapshot.rs`        | snapshots under writes, restored and compared; on a real S3    |
 //! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
 //! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
 //! | `upstream.rs`        | answers by a provider: prompt, citations, failures, hanging up |
@@ -34,6 +35,7 @@ mod noninterference;
 mod refusals;
 mod rights;
 mod service;
+mod snapshot;
 mod torture;
 mod uploads;
 mod upstream;

@@ -14,6 +14,7 @@ use ibid_core::{AuthError, CollectionName, Credential, DocumentKey, Identity, Ke
 use ibid_ledger::{FolderLock, IndexKind, Ledger, Pending, Report, lock_folder};
 use ibid_runtime::{Ctx, Priority, start_thread};
 
+use crate::backup::Backup;
 use crate::catalog::{Catalog, CollectionEntry};
 use crate::compact::Compaction;
 use crate::config::{Config, Parts, Views};
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) cutting: Line,
     pub(crate) embedding: Line,
     pub(crate) compaction: Compaction,
+    pub(crate) backup: Backup,
     /// Documents that wait to be cut.
     pub(crate) waiting: AtomicUsize,
     /// The background's context: stopped when the engine closes.
@@ -88,7 +90,7 @@ impl Engine {
     /// the background, where unfinished documents go on.
     ///
     /// # Errors
-    /// [`EngineError`]: the folder is in use, damaged beyond reading, or cannot be written.
+    /// [`EngineError`]: the folder is in use, damaged beyond reading, left by a restore that was cut off, or cannot be written.
     pub fn open(config: Config, parts: Parts) -> Result<(Engine, Opened), EngineError> {
         parts
             .disk
@@ -128,6 +130,7 @@ impl Engine {
             cutting: Line::default(),
             embedding: Line::default(),
             compaction: Compaction::default(),
+            backup: Backup::default(),
             waiting: AtomicUsize::new(0),
             background: Ctx::new(clock, Priority::Ingest, None),
             read_only: AtomicBool::new(false),
@@ -173,6 +176,7 @@ impl Engine {
         self.shared.cutting.close();
         self.shared.embedding.close();
         self.shared.compaction.close();
+        self.shared.backup.close();
         *lock(&self.shared.intake) = None;
         let threads: Vec<JoinHandle<()>> = lock(&self.threads).drain(..).collect();
         if threads.is_empty() {

@@ -2,6 +2,7 @@
 
 use ibid_core::{CollectionName, ModelError};
 use ibid_ledger::LedgerError;
+use ibid_ledger::snapshot::SnapshotError;
 use ibid_lexical::LexicalError;
 use ibid_runtime::{PoolError, Stopped};
 use ibid_vector::VectorError;
@@ -85,6 +86,9 @@ pub enum EngineError {
     /// The ledger failed.
     #[error("ledger")]
     Ledger(#[source] LedgerError),
+    /// A snapshot was not made or read.
+    #[error("snapshot")]
+    Snapshot(#[source] SnapshotError),
     /// An index of words failed.
     #[error("lexical index")]
     Lexical(#[source] LexicalError),
@@ -142,6 +146,23 @@ impl EngineError {
         }
     }
 
+    /// What a failure of a snapshot means to whoever called the engine.
+    pub fn of_snapshot(error: SnapshotError) -> EngineError {
+        match error {
+            SnapshotError::NotFound { id } => EngineError::NotFound { kind: "snapshot", name: id },
+            SnapshotError::Log(error) => EngineError::of_ledger(error),
+            SnapshotError::Stopped(stopped) => EngineError::Stopped(stopped),
+            SnapshotError::Store(_)
+            | SnapshotError::Nothing
+            | SnapshotError::Manifest { .. }
+            | SnapshotError::BlockMissing { .. }
+            | SnapshotError::BlockDamaged { .. }
+            | SnapshotError::Newer { .. }
+            | SnapshotError::NotEmpty
+            | SnapshotError::Write { .. } => EngineError::Snapshot(error),
+        }
+    }
+
     /// What a failure of the ledger means to whoever called the engine.
     pub(crate) fn of_ledger(error: LedgerError) -> EngineError {
         match error {
@@ -155,6 +176,7 @@ impl EngineError {
             LedgerError::Corrupt { .. } | LedgerError::Text | LedgerError::NoSecret => {
                 EngineError::Damaged(error.to_string())
             }
+            LedgerError::Unfinished => EngineError::Unfit(error.to_string()),
             LedgerError::Locked
             | LedgerError::Read { .. }
             | LedgerError::TooLarge { .. }

@@ -21,7 +21,7 @@ use crate::partition::{State, stored};
 use crate::recover;
 
 /// Something that must hold. The first letter says of what: laws for clients, views over the ledger, revisions, the index
-/// over the log, writes, progress.
+/// over the log, writes, snapshots, progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
     /// No reply holds anything of another tenant.
@@ -46,6 +46,8 @@ pub enum Invariant {
     UnchangedCostsNothing,
     /// A write that is repeated with its idempotency key gives the first reply and changes nothing.
     RepeatedChangesNothing,
+    /// A snapshot that is there is whole, and restoring it gives what was acknowledged when it was made.
+    SnapshotRestores,
     /// What cannot be done is refused with the error that says so.
     FailsAsSaid,
     /// The folder opens, reads are answered while nothing can be written, and documents reach their last stage once it can.
@@ -67,6 +69,7 @@ impl Invariant {
             Invariant::IndexEqualsReplay => "I1-index-equals-replay",
             Invariant::UnchangedCostsNothing => "W1-unchanged-costs-nothing",
             Invariant::RepeatedChangesNothing => "W2-repeated-changes-nothing",
+            Invariant::SnapshotRestores => "S1-snapshot-restores",
             Invariant::FailsAsSaid => "P1-fails-as-said",
             Invariant::GoesOn => "P2-goes-on",
         }

@@ -17,6 +17,7 @@
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
 //! | `compact.rs`    | when what is of no use any more leaves the log                                     |
+//! | `backup.rs`     | snapshots of the whole data folder, while it is served                             |
 //! | `questions.rs`  | the vectors of a partition's latest questions                                      |
 //! | `error.rs`      | what can go wrong                                                                  |
 //! | `invariants.rs` | what must hold, by id, and whether it does                                         |
@@ -42,6 +43,7 @@ macro_rules! planted {
     };
 }
 
+mod backup;
 mod catalog;
 mod compact;
 mod compare;
@@ -68,7 +70,7 @@ pub use engine::{Engine, Opened};
 pub use error::{EngineError, Invalid};
 #[cfg(feature = "planted")]
 pub use ibid_ledger::planted;
-pub use ibid_ledger::{Compacted, ModelVersion, SecondRole, Switching};
+pub use ibid_ledger::{Compacted, ModelVersion, SecondRole, Switching, snapshot as snapshots};
 pub use invariants::{Invariant, Violation};
 pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};

@@ -13,6 +13,9 @@ pub enum LedgerError {
     /// Another process has the folder open.
     #[error("the data folder is in use by another process; stop it, or choose another folder")]
     Locked,
+    /// A snapshot is being restored into the folder, or that was cut off: it may hold less than all.
+    #[error("a restore into the data folder was cut off; remove the folder and restore again")]
+    Unfinished,
     /// The log cannot be opened or read.
     #[error("{doing}")]
     Read {

@@ -17,6 +17,7 @@ use crate::frame::Body;
 use crate::index::{self, Index, IndexError, Owner, key};
 use crate::log::Log;
 use crate::replay::{self, Kept, SledPlace};
+use crate::snapshot::{self, SnapshotError, SnapshotStore};
 use crate::{
     Compacted, Damaged, EarlierPut, Head, IndexKind, IndexState, LedgerError, PartitionMark, Pending, Record, Sequence,
     Stats,
@@ -71,7 +72,7 @@ impl Ledger {
     /// is reported and stepped over, and what is then served is durable.
     ///
     /// # Errors
-    /// The disk; [`LedgerError::Newer`]; [`LedgerError::NoSecret`].
+    /// The disk; [`LedgerError::Newer`]; [`LedgerError::NoSecret`]; [`LedgerError::Unfinished`].
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
@@ -80,6 +81,9 @@ impl Ledger {
         clock: &dyn Clock,
         random: &dyn Random,
     ) -> Result<(Ledger, Report), LedgerError> {
+        if snapshot::is_unfinished(&*disk, folder) {
+            return Err(LedgerError::Unfinished);
+        }
         let mut opened = Log::open(Arc::clone(&disk), folder.join("log"), config.segment_bytes_max, || {
             let mut secret = [0; 32];
             random.fill(b"folder", &mut secret);
@@ -221,6 +225,19 @@ impl Ledger {
         needed.whole |= in_use;
         needed.whole.extend(replay::checkpoints(&self.log).into_iter().map(|sequence| sequence.0));
         self.log.compact(ctx, &needed, dead_percent, self.segment_bytes_max)
+    }
+
+    /// Copies the log as it is now into `store`, but for what is there already. Writers do not wait. One at a time.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]: there is no such snapshot then, and the next one goes on with what was copied.
+    pub fn snapshot(
+        &self,
+        ctx: &Ctx,
+        store: &dyn SnapshotStore,
+        now_ms: u64,
+    ) -> Result<snapshot::Created, SnapshotError> {
+        snapshot::create(ctx, &self.log, store, now_ms)
     }
 
     /// The records that say which tenants, keys and collections there are, in order; [`Record::FolderCreated`] is the first.

@@ -76,6 +76,7 @@ mod log;
 mod record;
 mod replay;
 mod segment;
+pub mod snapshot;
 
 pub use batch::Pending;
 pub use compressed::Compressed;

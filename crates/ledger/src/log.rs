@@ -96,7 +96,7 @@ impl Log {
     ///
     /// # Errors
     /// [`LedgerError::Newer`], [`LedgerError::Older`].
-    fn body_of<'a>(&self, sequence: Sequence, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, LedgerError> {
+    pub(crate) fn body_of<'a>(&self, sequence: Sequence, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, LedgerError> {
         let Some(header) = RecordHeader::decode(bytes, self.folder)? else { return Ok(None) };
         let body = &bytes[RecordHeader::BYTES..];
         Ok((header.sequence == sequence && header.fits(body)).then_some(body))

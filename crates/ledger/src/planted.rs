@@ -18,17 +18,20 @@ pub enum Bug {
     CheckpointAhead,
     /// Compacting leaves deletions out, whatever they delete.
     TombstoneForgotten,
+    /// A snapshot leaves the log's last segment out.
+    SnapshotWithoutTail,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 6] = [
+    pub const ALL: [Bug; 7] = [
         Bug::AckBeforeSync,
         Bug::LostDirSync,
         Bug::ReplayOffByOne,
         Bug::HalfAReplace,
         Bug::CheckpointAhead,
         Bug::TombstoneForgotten,
+        Bug::SnapshotWithoutTail,
     ];
 }
 

@@ -47,6 +47,8 @@ pub(crate) enum Op {
     Check,
     /// The log without what is of no use.
     Compact,
+    /// A copy of everything, restored and compared.
+    Snapshot,
     /// The embedder answers no more.
     Stall,
     Resume,
@@ -125,7 +127,8 @@ pub(crate) fn draw(seed: u64) -> Vec<Op> {
             45..55 => plan.push(Op::Delete(draw.place(), draw.small(DOCUMENTS))),
             55..60 => plan.push(Op::Search(draw.place())),
             60..63 => plan.push(Op::Compact),
-            63..65 => plan.push(Op::Check),
+            63..64 => plan.push(Op::Check),
+            64..65 => plan.push(Op::Snapshot),
             65..68 => {
                 let tenant = draw.small(TENANTS);
                 plan.push(Op::DropTenant(tenant));

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use ibid_core::TenantId;
+use ibid_engine::snapshots::{self, FolderStore, Manifest, SnapshotError};
 use ibid_engine::{Candidate, Config, Engine, EngineError, Invariant, Models, Partition, Parts, Stage, Views};
 use ibid_runtime::{Ctx, Fault, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
 
@@ -18,6 +19,7 @@ use crate::plan::{self, CONTENTS, Op, Place, Putting, TENANTS};
 use crate::search::Searched;
 use crate::words::{Mood, Words};
 
+const FOLDER: &str = "data";
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long somebody who waits sleeps between two looks.
 const LOOK: Duration = Duration::from_micros(20);
@@ -127,7 +129,7 @@ impl Run {
         }
         for _ in 0..STARTS_MAX {
             let config = Config {
-                folder: PathBuf::from("data"),
+                folder: PathBuf::from(FOLDER),
                 document_bytes_max: 1 << 20,
                 pending_documents_max: 1_000,
                 graph_from: 1_000,
@@ -186,6 +188,7 @@ impl Run {
     fn power_cut(&mut self, seed: u64) -> Result<(), Failure> {
         self.stop();
         self.disk.power_cut_with(&SeededRandom::new(seed));
+        self.check_snapshots()?;
         self.start()
     }
 
@@ -215,6 +218,7 @@ impl Run {
             Op::Search(place) => self.search(place)?,
             Op::Check => self.check()?,
             Op::Compact => own_refusals += self.compact()?,
+            Op::Snapshot => own_refusals += self.snapshot()?,
             Op::Stall => {
                 self.words.behave(Mood::Waits);
                 self.stalled = true;
@@ -436,6 +440,48 @@ impl Run {
             Err(EngineError::Ledger(_) | EngineError::Damaged(_)) if self.faulty => Ok(0),
             Err(error) => Err(Failure::new(Invariant::FailsAsSaid, format!("compacting: {error:?}"))),
         }
+    }
+
+    /// Makes a snapshot and looks at what it gives; how often the disk was full.
+    fn snapshot(&mut self) -> Result<u64, Failure> {
+        let (ctx, store) = (self.ctx(), Arc::new(self.store()));
+        let created = self.wait(self.engine().create_snapshot(&ctx, &operator(), store))?;
+        match created {
+            // What a flipped read shows is copied as it is seen.
+            Ok(_) if self.blurred => Ok(0),
+            Ok(created) => self.restore(&created.manifest).map(|()| 0),
+            Err(_) if self.disk.is_off() => Ok(0),
+            Err(EngineError::Snapshot(SnapshotError::Store(error))) if self.full || self.faulty => {
+                let source = error.source.downcast_ref::<std::io::Error>();
+                Ok(u64::from(source.is_some_and(|source| source.kind() == std::io::ErrorKind::StorageFull)))
+            }
+            Err(error) => Err(Failure::new(Invariant::FailsAsSaid, format!("a snapshot: {error:?}"))),
+        }
+    }
+
+    /// On another machine the snapshot must give what this one has.
+    fn restore(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let mut copy = Run { model: self.model.clone(), unknown: self.unknown, ..Run::new() };
+        let failed = |what: String| Failure::new(Invariant::SnapshotRestores, what);
+        snapshots::restore(&self.ctx(), &self.store(), manifest, &copy.disk, Path::new(FOLDER))
+            .map_err(|error| failed(format!("{}: {error:?}", manifest.id)))?;
+        let compared = copy.start().and_then(|()| copy.step(Op::Check));
+        copy.stop();
+        compared.map_err(|failure| failed(format!("{}: {}: {}", manifest.id, failure.invariant, failure.what)))
+    }
+
+    /// Every snapshot that is there is whole.
+    fn check_snapshots(&self) -> Result<(), Failure> {
+        let (ctx, store) = (self.ctx(), self.store());
+        let verified = snapshots::list(&store).and_then(|ids| {
+            ids.iter().try_for_each(|id| snapshots::verify(&ctx, &store, &snapshots::read(&store, Some(id))?))
+        });
+        verified
+            .map_err(|error| Failure::new(Invariant::SnapshotRestores, format!("a snapshot that is there: {error:?}")))
+    }
+
+    fn store(&self) -> FolderStore {
+        FolderStore::new(Arc::new(self.disk.clone()), PathBuf::from("backup"))
     }
 
     // Looks.
