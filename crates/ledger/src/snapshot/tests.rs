@@ -29,6 +29,7 @@ fn try_open(disk: &MemoryDisk, segment_bytes_max: u64) -> Result<(Ledger, Report
         queue_bytes_max: 1 << 24,
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 1 << 20,
+        index_changes_max: 40,
     };
     let (disk, clock, random) = (Arc::new(disk.clone()), ManualClock::at(7), SeededRandom::new(1));
     Ledger::open(disk, Path::new(FOLDER), config, IndexKind::Memory, &clock, &random)
