@@ -10,11 +10,12 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::harness::{TestServer, announce};
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "ibid.v1.AnswerService",
     "ibid.v1.CollectionService",
     "ibid.v1.DocumentService",
     "ibid.v1.KeyService",
+    "ibid.v1.OperationsService",
     "ibid.v1.SearchService",
     "ibid.v1.TenantService",
 ];
