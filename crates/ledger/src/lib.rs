@@ -26,6 +26,7 @@
 //! | `index/memory.rs` | the map in memory                                                                 |
 //! | `head.rs`         | what the index knows of a document and of a partition                             |
 //! | `replay.rs`       | from the log to the index: whether sled is believed, filling it anew              |
+//! | `snapshot.rs`     | the log as of one moment, elsewhere: create, verify, restore                      |
 //! | `lock.rs`         | one process a folder                                                              |
 //! | `error.rs`        | what can go wrong, by what somebody decides on it                                 |
 //! | `planted.rs`      | bugs that the simulation must find; with the feature `planted` alone              |
@@ -38,6 +39,7 @@
 //! - *index-is-a-view*: the index follows from the log alone; it holds hashes and sequences, no name and no text.
 //! - *compaction-changes-nothing*: what the index says of the log is the same before and after, and after a replay of it;
 //!   a record keeps its sequence for ever.
+//! - *snapshot-is-whole*: with a manifest all of its blocks are there; a folder that a restore has not finished never opens.
 //!
 //! This crate knows no right and no tenant's name: it stores what it is given, and the engine decides who may see it.
 #![forbid(unsafe_code)]
