@@ -61,8 +61,9 @@ fn appends(
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 64 << 20,
         index_changes_max: 16_384,
+        master_key: None,
     };
-    let (ledger, _) = Ledger::open(Arc::new(RealDisk), folder, config, kind, clock, &SystemRandom)?;
+    let (ledger, _) = Ledger::open(Arc::new(RealDisk), folder, config, kind, clock, Arc::new(SystemRandom))?;
     let before = ledger.stats();
     let (start, next) = (clock.monotonic(), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -114,11 +114,11 @@ impl Queue {
         Queue { bytes_max, waiting: Mutex::new(waiting), arrived: Condvar::new() }
     }
 
-    /// Takes `record` in, or answers at once why not.
-    pub(crate) fn push(&self, record: Record) -> Pending {
+    /// Takes `record` with its `body` in, or answers at once why not. Bodies are made in the callers' threads: the commit
+    /// thread only puts headers in front of them.
+    pub(crate) fn push(&self, record: Record, body: Result<Body, LedgerError>) -> Pending {
         let (answer, pending) = oneshot::channel();
-        // Bodies are made here, in the callers' threads: the commit thread only puts headers in front of them.
-        let admitted = Body::of(&record).and_then(|body| {
+        let admitted = body.and_then(|body| {
             let mut waiting = self.lock();
             waiting.admit(body.bytes().len() as u64, self.bytes_max)?;
             Ok((waiting, body))
@@ -245,18 +245,19 @@ mod tests {
     #[test]
     fn what_is_too_much_is_refused_at_once_and_goes_in_once_there_is_room() {
         let queue = Queue::new(8);
-        let record = || Record::KeyRevoked { id: KeyId(u64::MAX), revoked_ms: 0 };
-        let first = queue.push(record());
-        let refused = queue.push(record()).wait();
+        let record = Record::KeyRevoked { id: KeyId(u64::MAX), revoked_ms: 0 };
+        let push = || queue.push(record.clone(), Body::of(&record));
+        let first = push();
+        let refused = push().wait();
         assert!(matches!(refused, Err(LedgerError::Overloaded { queued_bytes }) if queued_bytes > 8), "{refused:?}");
 
         let Work::Group(entries) = queue.next() else { panic!("one waits") };
-        assert!(matches!(queue.push(record()).wait(), Err(LedgerError::Overloaded { .. })), "it is being written");
+        assert!(matches!(push().wait(), Err(LedgerError::Overloaded { .. })), "it is being written");
         queue.release(bytes_of(&entries));
-        assert!(queue.push(record()).now_or_never().is_none());
+        assert!(push().now_or_never().is_none());
 
         queue.poison();
-        assert!(matches!(queue.push(record()).wait(), Err(LedgerError::Poisoned)));
+        assert!(matches!(push().wait(), Err(LedgerError::Poisoned)));
         drop(entries);
         assert!(matches!(first.wait(), Err(LedgerError::Closed)), "nobody answered");
     }

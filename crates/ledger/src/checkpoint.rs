@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use crate::batch::Queue;
+use crate::frame::Body;
 use crate::index::Frozen;
 use crate::replay::Kept;
 use crate::{LedgerError, Record};
@@ -58,7 +59,9 @@ fn make(kept: &RwLock<Kept>, queue: &Queue) {
         Err(error) => return queue.reindex(error.to_string()),
     };
     // Not durable: the disk is full, or nothing is written any more. The changes stay in memory until the next time.
-    if queue.push(record(&frozen)).wait().is_err() {
+    let record = record(&frozen);
+    let body = Body::of(&record);
+    if queue.push(record, body).wait().is_err() {
         return;
     }
     if let Err(error) = layered.thaw(&frozen) {

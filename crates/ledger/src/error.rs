@@ -83,6 +83,21 @@ pub enum LedgerError {
     /// Every copy of the folder's secret is damaged: no internal key can be derived from a name.
     #[error("every copy of the folder's secret is damaged; restore the folder from a backup")]
     NoSecret,
+    /// Not a master key.
+    #[error("the master key is not 64 hexadecimal digits; `openssl rand -hex 32` makes one")]
+    MasterKeyForm,
+    /// The folder is encrypted, and nobody gave the key.
+    #[error("the data folder is encrypted and no master key is configured; configure the one it was made with")]
+    MasterKeyMissing,
+    /// The folder is encrypted with another key.
+    #[error("the data folder is encrypted with another master key; configure the one it was made with")]
+    MasterKeyWrong,
+    /// The file with a tenant's key is damaged: what is encrypted with it cannot be read, and nothing is written.
+    #[error("the key of tenant {tenant} is damaged; put tenant-keys/{tenant} back from a snapshot's keys")]
+    KeyLost {
+        /// The file's name.
+        tenant: String,
+    },
     /// The index cannot answer; it is being rebuilt from the log.
     #[error("the index over the log failed: {detail}; it is being rebuilt")]
     Index {

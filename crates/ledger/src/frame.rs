@@ -9,8 +9,8 @@
 //! 24 32  the folder's secret                    8  8  folder id
 //! 56  4  header checksum of the record before  16  8  sequence, from 1, no gaps
 //! 60  4  compacted: the last segment it is     24  8  last sequence known durable when this was written
-//!        made of, by number; else 0            32  8  tenant key id: 0, not encrypted
-//! 64  8  and that one's last sequence          40 24  nonce: zeros
+//!        made of, by number; else 0            32  8  the tenant whose key the body is sealed with; 0: it is not
+//! 64  8  and that one's last sequence          40 24  nonce; zeros
 //! 72  4  and that record's header checksum     64  4  body length
 //! 76  4  checksum of 0..76                     68  4  body checksum
 //!                                              72  4  checksum of 0..72
@@ -18,12 +18,19 @@
 //!
 //! Header and body are checksummed apart, so that a reader steps over a damaged body. Over a damaged header it looks for
 //! the next one byte by byte, through bodies that clients filled: the folder id, which no client knows, is what they
-//! cannot forge. Every segment carries a copy of the secret, because without it no name leads to its key.
+//! cannot forge. The body's checksum is of the bytes as they stand there: a sealed body is found damaged by whoever has no key
+//! to it. It is sealed together with its kind, the folder's id and the tenant. Every segment carries a copy of the secret, because without it no name leads to its key.
 
+use std::borrow::Cow;
+
+use ibid_core::TenantKey;
+
+use crate::cipher::{Key, NONCE_BYTES, TAG_BYTES};
+use crate::keys::TenantKeys;
 use crate::{LedgerError, Record, Sequence};
 
-/// The newest format, of segments and of records.
-pub(crate) const FORMAT: u16 = 3;
+/// The newest format, of segments and of records. Format 4 has sealed bodies.
+pub(crate) const FORMAT: u16 = 4;
 /// The oldest format that is read. Formats 1 and 2 were never released.
 const FORMAT_OLDEST: u16 = 3;
 /// The longest body, in bytes.
@@ -118,8 +125,25 @@ pub(crate) struct RecordHeader {
     pub(crate) kind: u8,
     pub(crate) sequence: Sequence,
     pub(crate) durable: Sequence,
+    pub(crate) seal: Option<Seal>,
     pub(crate) body_bytes: u32,
     pub(crate) body_checksum: u32,
+}
+
+/// How a body is sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seal {
+    /// With whose key.
+    pub(crate) tenant: TenantKey,
+    pub(crate) nonce: [u8; NONCE_BYTES],
+}
+
+/// What stays in sight of a sealed body and cannot be another's.
+fn about(kind: u8, folder: FolderId, tenant: TenantKey) -> [u8; 17] {
+    let mut bytes = [kind; 17];
+    bytes[1..9].copy_from_slice(&folder.0.to_le_bytes());
+    bytes[9..].copy_from_slice(&tenant.0.to_le_bytes());
+    bytes
 }
 
 impl RecordHeader {
@@ -134,6 +158,10 @@ impl RecordHeader {
         bytes[8..16].copy_from_slice(&folder.0.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.sequence.0.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.durable.0.to_le_bytes());
+        if let Some(Seal { tenant, nonce }) = &self.seal {
+            bytes[32..40].copy_from_slice(&tenant.0.to_le_bytes());
+            bytes[40..64].copy_from_slice(nonce);
+        }
         bytes[64..68].copy_from_slice(&self.body_bytes.to_le_bytes());
         bytes[68..72].copy_from_slice(&self.body_checksum.to_le_bytes());
         let checksum = crc32fast::hash(&bytes[..72]);
@@ -153,10 +181,14 @@ impl RecordHeader {
             return Ok(None);
         }
         supported(u32::from(u16::from_le_bytes([bytes[4], bytes[5]])))?;
+        let mut nonce = [0; NONCE_BYTES];
+        nonce.copy_from_slice(&bytes[40..64]);
+        let tenant = TenantKey(u64_at(bytes, 32));
         Ok(Some(RecordHeader {
             kind: bytes[6],
             sequence: Sequence(u64_at(bytes, 16)),
             durable: Sequence(u64_at(bytes, 24)),
+            seal: (tenant.0 != 0).then_some(Seal { tenant, nonce }),
             body_bytes: u32_at(bytes, 64),
             body_checksum: u32_at(bytes, 68),
         }))
@@ -170,29 +202,48 @@ impl RecordHeader {
     /// Whether `body` is the one this header was written for.
     pub(crate) fn fits(&self, body: &[u8]) -> bool {
         body.len() == self.body_bytes as usize
-            && body.first() == Some(&self.kind)
+            && (self.seal.is_some() || body.first() == Some(&self.kind))
             && crc32fast::hash(body) == self.body_checksum
+    }
+
+    /// The body that was sealed with `key`; `None` if it was not.
+    pub(crate) fn open<'a>(&self, folder: FolderId, key: Option<&Key>, body: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        let Some(Seal { tenant, nonce }) = &self.seal else { return Some(Cow::Borrowed(body)) };
+        key?.open(nonce, body, &about(self.kind, folder, *tenant)).map(Cow::Owned)
     }
 }
 
 /// A record's body, ready for its header.
 #[derive(Debug)]
 pub(crate) struct Body {
+    kind: u8,
+    seal: Option<Seal>,
     bytes: Vec<u8>,
     checksum: u32,
 }
 
 impl Body {
-    /// The body of `record`.
+    /// The body of `record`, as it is.
     ///
     /// # Errors
     /// [`LedgerError::TooLarge`]
     pub(crate) fn of(record: &Record) -> Result<Body, LedgerError> {
-        let bytes = record.encode();
-        if bytes.len() > BODY_BYTES_MAX as usize {
-            return Err(LedgerError::TooLarge { given: bytes.len() as u64, bytes_max: u64::from(BODY_BYTES_MAX) });
-        }
-        Ok(Body { checksum: crc32fast::hash(&bytes), bytes })
+        Ok(Body::new(record.kind() as u8, None, encoded(record)?))
+    }
+
+    /// The body of `record`, sealed with its tenant's key if it holds bytes of a tenant's and they are to be.
+    ///
+    /// # Errors
+    /// [`LedgerError::TooLarge`], or the tenant's key cannot be made.
+    pub(crate) fn sealed(record: &Record, keys: &TenantKeys, folder: FolderId) -> Result<Body, LedgerError> {
+        let Some((tenant, key)) = keys.for_sealing(record)? else { return Body::of(record) };
+        let (kind, nonce) = (record.kind() as u8, keys.nonce());
+        let sealed = key.seal(&nonce, &encoded(record)?, &about(kind, folder, tenant));
+        Ok(Body::new(kind, Some(Seal { tenant, nonce }), sealed))
+    }
+
+    fn new(kind: u8, seal: Option<Seal>, bytes: Vec<u8>) -> Body {
+        Body { kind, seal, checksum: crc32fast::hash(&bytes), bytes }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -201,10 +252,18 @@ impl Body {
 
     /// The header that goes in front of it.
     pub(crate) fn header(&self, sequence: Sequence, durable: Sequence) -> RecordHeader {
-        let kind = self.bytes[0];
         let body_bytes = u32::try_from(self.bytes.len()).expect("checked when it was made");
-        RecordHeader { kind, sequence, durable, body_bytes, body_checksum: self.checksum }
+        RecordHeader { kind: self.kind, sequence, durable, seal: self.seal, body_bytes, body_checksum: self.checksum }
     }
+}
+
+fn encoded(record: &Record) -> Result<Vec<u8>, LedgerError> {
+    let bytes = record.encode();
+    // A tag may still come behind it.
+    if bytes.len() > BODY_BYTES_MAX as usize - TAG_BYTES {
+        return Err(LedgerError::TooLarge { given: bytes.len() as u64, bytes_max: u64::from(BODY_BYTES_MAX) });
+    }
+    Ok(bytes)
 }
 
 /// The checksum that a whole header's `bytes` end with.
@@ -252,11 +311,19 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
+    const SEAL: Seal = Seal { tenant: TenantKey(11), nonce: [12; NONCE_BYTES] };
+
     #[test]
     fn a_header_with_any_bit_flipped_is_no_header() {
         let folder = FolderId::of(&[7; 32]);
-        let header =
-            RecordHeader { kind: 8, sequence: Sequence(9), durable: Sequence(5), body_bytes: 100, body_checksum: 3 };
+        let header = RecordHeader {
+            kind: 8,
+            sequence: Sequence(9),
+            durable: Sequence(5),
+            seal: Some(SEAL),
+            body_bytes: 100,
+            body_checksum: 3,
+        };
         let (bytes, checksum) = header.encode(folder);
         assert_eq!(RecordHeader::decode(&bytes, folder).unwrap(), Some(header));
         assert_eq!(checksum, checksum_at(&bytes));
@@ -288,14 +355,20 @@ mod tests {
     #[test]
     fn another_format_is_named_and_not_taken_for_damage() {
         let folder = FolderId::of(&[7; 32]);
-        let header =
-            RecordHeader { kind: 8, sequence: Sequence(9), durable: Sequence(5), body_bytes: 100, body_checksum: 3 };
+        let header = RecordHeader {
+            kind: 8,
+            sequence: Sequence(9),
+            durable: Sequence(5),
+            seal: Some(SEAL),
+            body_bytes: 100,
+            body_checksum: 3,
+        };
         let mut bytes = header.encode(folder).0;
-        bytes[4] = 4;
+        bytes[4] = 5;
         let checksum = crc32fast::hash(&bytes[..72]);
         bytes[72..].copy_from_slice(&checksum.to_le_bytes());
         let newer = RecordHeader::decode(&bytes, folder);
-        assert!(matches!(newer, Err(LedgerError::Newer { found: 4, supported: 3 })));
+        assert!(matches!(newer, Err(LedgerError::Newer { found: 5, supported: 4 })));
 
         let mut earlier = [0; SegmentHeader::BYTES];
         earlier[..8].copy_from_slice(SEGMENT_MAGIC);

@@ -14,16 +14,17 @@ use crate::batch::Queue;
 use crate::checkpoint::{self, Checkpoints};
 use crate::commit::Committer;
 use crate::frame::Body;
-use crate::index::{self, Index, IndexError, Owner, key};
-use crate::log::Log;
+use crate::index::{self, Index, IndexError, Overlay, Owner, key};
+use crate::keys::{self, TenantKeys};
+use crate::log::{Log, Opened};
 use crate::replay::{self, Kept, SledPlace};
 use crate::snapshot::{self, SnapshotError, SnapshotStore};
 use crate::{
-    Compacted, Damaged, EarlierPut, Head, IndexKind, IndexState, LedgerError, PartitionMark, Pending, Record, Sequence,
-    Stats,
+    Compacted, Damaged, EarlierPut, Head, IndexKind, IndexState, LedgerError, MasterKey, PartitionMark, Pending,
+    Record, Sequence, Stats, Whose,
 };
 
-/// Limits. Nothing here changes what is written.
+/// Limits, and the key.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// A segment is not made longer than this, in bytes, unless one group alone is.
@@ -37,6 +38,9 @@ pub struct Config {
     pub index_cache_bytes: u64,
     /// Entries of the index that may have changed since its last checkpoint: what a kill costs to replay.
     pub index_changes_max: usize,
+    /// What seals the tenants' keys. With it, whatever is written of a tenant's is encrypted from then on; a folder that was
+    /// opened with it once opens with no other, and not without.
+    pub master_key: Option<MasterKey>,
 }
 
 /// What opening found and did.
@@ -52,6 +56,19 @@ pub struct Report {
     pub damaged: Vec<Damaged>,
     /// The index was filled from the log: always in memory; in sled, when it did not match.
     pub index_rebuilt: bool,
+}
+
+/// What the log still holds of somebody's bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Records read.
+    pub scanned: u64,
+    /// Those that hold such bytes.
+    pub found: u64,
+    /// Records that cannot be read: whose they are is not known.
+    pub damaged: u64,
+    /// Files that were compacted away and are open still, for who reads them: the disk keeps their bytes until then.
+    pub files_open: u64,
 }
 
 /// The durable truth: records in order, and the index over them. One at a time may be open on a folder: see
@@ -72,23 +89,28 @@ impl Ledger {
     /// is reported and stepped over, and what is then served is durable.
     ///
     /// # Errors
-    /// The disk; [`LedgerError::Newer`]; [`LedgerError::NoSecret`]; [`LedgerError::Unfinished`].
+    /// The disk; [`LedgerError::Newer`]; [`LedgerError::NoSecret`]; [`LedgerError::Unfinished`];
+    /// [`LedgerError::MasterKeyMissing`] and [`LedgerError::MasterKeyWrong`], which leave the folder as it is.
     pub fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
         config: Config,
         kind: IndexKind,
         clock: &dyn Clock,
-        random: &dyn Random,
+        random: Arc<dyn Random>,
     ) -> Result<(Ledger, Report), LedgerError> {
         if snapshot::is_unfinished(&*disk, folder) {
             return Err(LedgerError::Unfinished);
         }
-        let mut opened = Log::open(Arc::clone(&disk), folder.join("log"), config.segment_bytes_max, || {
-            let mut secret = [0; 32];
-            random.fill(b"folder", &mut secret);
-            secret
-        })?;
+        // Before anything is written: without the right master key the folder stays as it is.
+        let keys = folder.join(keys::FOLDER);
+        let keys = TenantKeys::open(Arc::clone(&disk), keys, config.master_key.clone(), Arc::clone(&random))?;
+        let mut opened =
+            Log::open(Arc::clone(&disk), folder.join("log"), config.segment_bytes_max, Arc::new(keys), || {
+                let mut secret = [0; 32];
+                random.fill(b"folder", &mut secret);
+                secret
+            })?;
         let created = opened.writer.sequence() == Sequence(0);
         if created {
             let first = Record::FolderCreated { secret: *opened.log.secret(), created_ms: clock.unix_ms() };
@@ -101,6 +123,7 @@ impl Ledger {
             open_max: config.index_open_max,
         };
         let (kept, index_rebuilt, walked) = replay::settle(&opened, kind, &place)?;
+        let destroyed = agree_on_keys(&mut opened, &kept, clock.unix_ms())?;
         if let Some(layered) = kept.layered.as_ref().filter(|_| index_rebuilt) {
             // From here on a kill costs a replay of what follows.
             let frozen = layered.freeze().map_err(replay::failed)?;
@@ -114,7 +137,8 @@ impl Ledger {
             index_rebuilt,
         };
         // An index that was filled anew need not be what that checkpoint vouches for: records may have been damaged since.
-        let checkpoint = (opened.checkpoint.is_some() && !index_rebuilt).then(|| opened.writer.sequence());
+        let vouched = opened.checkpoint.is_some() && !index_rebuilt && !destroyed;
+        let checkpoint = vouched.then(|| opened.writer.sequence());
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let kept = Arc::new(RwLock::new(kept));
         let stats = Arc::new(Mutex::new(opened.writer.stats()));
@@ -158,7 +182,8 @@ impl Ledger {
     /// kept), [`LedgerError::Write`] (open the ledger again to learn whether the record is there),
     /// [`LedgerError::Poisoned`] or [`LedgerError::Closed`].
     pub fn append(&self, record: Record) -> Pending {
-        self.queue.push(record)
+        let body = self.log.body(&record);
+        self.queue.push(record, body)
     }
 
     /// The record of that sequence, its checksums verified.
@@ -179,18 +204,7 @@ impl Ledger {
         from: Sequence,
         visit: &mut dyn FnMut(Sequence, Record) -> ControlFlow<()>,
     ) -> Result<Vec<Damaged>, LedgerError> {
-        let mut unreadable = Vec::new();
-        let mut damaged = self.log.scan(from, &mut |seen| {
-            Ok(match Record::decode(seen.body) {
-                Some(record) => visit(seen.sequence, record),
-                None => {
-                    unreadable.push(self.log.unreadable(seen.sequence));
-                    ControlFlow::Continue(())
-                }
-            })
-        })?;
-        damaged.append(&mut unreadable);
-        Ok(damaged)
+        self.log.scan(from, &mut |sequence, record| Ok(visit(sequence, record)))
     }
 
     /// Ends the last segment, so that all of the log may be compacted.
@@ -238,6 +252,85 @@ impl Ledger {
         now_ms: u64,
     ) -> Result<snapshot::Created, SnapshotError> {
         snapshot::create(ctx, &self.log, store, now_ms)
+    }
+
+    /// Destroys a deleted tenant's key: nobody reads what was encrypted with it any more, in the log and in no snapshot of
+    /// it, once [`Ledger::update_keys`] has told the snapshots' target too. Nothing happens if it never had one.
+    ///
+    /// # Errors
+    /// The disk; it is tried again when the ledger is opened.
+    pub fn destroy_key(&self, tenant: TenantKey, now_ms: u64) -> Result<(), LedgerError> {
+        self.log.keys().destroy(tenant, now_ms)
+    }
+
+    /// Whether what is written of tenants is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.log.keys().is_on()
+    }
+
+    /// Whether a tenant had a key and it is destroyed.
+    pub fn is_key_destroyed(&self, tenant: TenantKey) -> bool {
+        self.log.keys().is_destroyed(tenant)
+    }
+
+    /// Brings the tenants' keys in `store` up to date: what was destroyed here is destroyed there.
+    ///
+    /// # Errors
+    /// The store, or the disk.
+    pub fn update_keys(&self, store: &dyn SnapshotStore) -> Result<(), SnapshotError> {
+        snapshot::update_keys(self.log.keys(), store)
+    }
+
+    /// Reads all of the log and counts the records that hold bytes of `whose`, and those of which nobody can tell because
+    /// they are damaged. What was encrypted with a destroyed key counts as gone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Stopped`], [`LedgerError::Read`], [`LedgerError::Newer`].
+    pub fn holding(&self, ctx: &Ctx, whose: &Whose) -> Result<Holding, LedgerError> {
+        let mut holding = Holding { files_open: self.log.replaced(), ..Holding::default() };
+        let damaged = self.log.scan(Sequence(1), &mut |_, record| {
+            ctx.check().map_err(LedgerError::Stopped)?;
+            holding.scanned += 1;
+            holding.found += u64::from(record.holds_bytes_of(whose));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        holding.damaged = damaged.len() as u64;
+        Ok(holding)
+    }
+
+    /// When a tenant, collection or document was deleted, in milliseconds since the Unix epoch; `None` if it is there, or
+    /// never was.
+    ///
+    /// # Errors
+    /// [`LedgerError::Index`], [`LedgerError::Read`], [`LedgerError::Corrupt`].
+    pub fn deleted_ms(&self, whose: &Whose) -> Result<Option<u64>, LedgerError> {
+        let partition = match whose {
+            Whose::Tenant(_) => None,
+            Whose::Collection(partition) | Whose::Document(partition, _) => Some(*partition),
+        };
+        let tenant = match whose {
+            Whose::Tenant(tenant) => *tenant,
+            Whose::Collection(partition) | Whose::Document(partition, _) => partition.tenant,
+        };
+        let deletion = self.indexed(|index| {
+            if let Some(deletion) = index::get::<Sequence>(index, &key::deleted_tenant(tenant))? {
+                return Ok(Some(deletion));
+            }
+            let Some(partition) = partition else { return Ok(None) };
+            if let Some(deletion) = index::get::<Sequence>(index, &key::deleted_partition(partition))? {
+                return Ok(Some(deletion));
+            }
+            let Whose::Document(_, document) = whose else { return Ok(None) };
+            let head = index::get::<Head>(index, &key::head(partition, *document))?;
+            Ok(head.filter(|head| head.current.is_tombstone()).and_then(|head| head.current.deleted))
+        })?;
+        let Some(deletion) = deletion else { return Ok(None) };
+        match self.log.read(deletion)? {
+            Record::TenantDeleted { deleted_ms, .. }
+            | Record::CollectionDeleted { deleted_ms, .. }
+            | Record::DocumentDeleted { deleted_ms, .. } => Ok(Some(deleted_ms)),
+            _ => Err(LedgerError::Corrupt { sequence: deletion }),
+        }
     }
 
     /// The records that say which tenants, keys and collections there are, in order; [`Record::FolderCreated`] is the first.
@@ -355,6 +448,31 @@ impl Ledger {
             replay::failed(error)
         })
     }
+}
+
+/// Of a deleted tenant no key is left; of a tenant whose key was destroyed, which a snapshot may bring back, nothing is.
+/// Returns whether something was written.
+fn agree_on_keys(opened: &mut Opened, kept: &Kept, now_ms: u64) -> Result<bool, LedgerError> {
+    let Some(index) = &kept.index else { return Ok(false) };
+    let (here, destroyed) = opened.log.keys().tenants();
+    let is_deleted = |tenant: &TenantKey| Ok(index.get(&key::deleted_tenant(*tenant))?.is_some());
+    for tenant in here {
+        if is_deleted(&tenant).map_err(replay::failed)? {
+            opened.log.keys().destroy(tenant, now_ms)?;
+        }
+    }
+    let mut written = false;
+    for tenant in destroyed {
+        if is_deleted(&tenant).map_err(replay::failed)? {
+            continue;
+        }
+        let record = Record::TenantDeleted { tenant, deleted_ms: now_ms };
+        let sequence = opened.writer.write(&[&Body::of(&record)?])?;
+        let mut view = Overlay::new(&**index);
+        index::apply(&mut view, sequence, &record).and_then(|()| view.commit()).map_err(replay::failed)?;
+        written = true;
+    }
+    Ok(written)
 }
 
 impl Drop for Ledger {

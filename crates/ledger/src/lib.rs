@@ -18,6 +18,8 @@
 //! | `segment.rs`      | one file of the log; a walk over it, around damage                                |
 //! | `contents.rs`     | a segment's table of contents                                                     |
 //! | `frame.rs`        | the bytes of headers                                                              |
+//! | `cipher.rs`       | how bytes are sealed                                                              |
+//! | `keys.rs`         | the tenants' keys: made, sealed by the master key, destroyed                      |
 //! | `index.rs`        | the index: a small ordered map, its entries, changes on their way into it         |
 //! | `index/apply.rs`  | what a record changes in the index: pure, used by writing and by replay           |
 //! | `index/layered.rs` | a slow store with the latest changes in front of it                              |
@@ -63,6 +65,7 @@ macro_rules! planted {
 
 mod batch;
 mod checkpoint;
+mod cipher;
 mod commit;
 mod compressed;
 mod contents;
@@ -72,6 +75,7 @@ mod flat;
 mod frame;
 mod head;
 mod index;
+mod keys;
 mod ledger;
 mod lock;
 mod log;
@@ -81,11 +85,12 @@ mod segment;
 pub mod snapshot;
 
 pub use batch::Pending;
+pub use cipher::MasterKey;
 pub use compressed::Compressed;
 pub use embedding::{Embedding, ModelVersion, SecondModel, SecondRole, Switching};
 pub use error::LedgerError;
 pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Sequence, Version};
-pub use ledger::{Config, Ledger, Report};
+pub use ledger::{Config, Holding, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Compacted, Damaged, Stats};
 pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument, Whose};

@@ -20,7 +20,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ibid_runtime::{Disk, DiskFile};
 
 use crate::contents::Place;
-use crate::frame::{BODY_BYTES_MAX, FolderId, RecordHeader};
+use crate::frame::{BODY_BYTES_MAX, Body, FolderId, RecordHeader, Seal};
+use crate::keys::{State as KeyState, TenantKeys};
 use crate::segment::{Segment, Window};
 use crate::{LedgerError, Record, RecordKind, Sequence};
 
@@ -48,6 +49,7 @@ pub(crate) struct Log {
     dir: PathBuf,
     folder: FolderId,
     secret: Secret,
+    keys: Arc<TenantKeys>,
     state: RwLock<State>,
 }
 
@@ -68,10 +70,13 @@ struct State {
     replaced: Vec<Segment>,
 }
 
-/// A record that a scan came by.
-pub(crate) struct Seen<'a> {
-    pub(crate) sequence: Sequence,
-    pub(crate) body: &'a [u8],
+/// What stands at a record's place.
+pub(crate) enum Found {
+    Record(Record),
+    /// It is not what was written, or its tenant's key is lost.
+    Damaged,
+    /// Its tenant's key was destroyed: nobody reads it any more.
+    Shredded,
 }
 
 impl Log {
@@ -88,18 +93,39 @@ impl Log {
         let (file, place) = self.find(sequence).ok_or_else(corrupt)?;
         let mut bytes = vec![0; place.bytes as usize];
         file.read_at(place.offset, &mut bytes).map_err(LedgerError::read("read a record"))?;
-        let body = self.body_of(sequence, &bytes)?.ok_or_else(corrupt)?;
-        Record::decode(body).ok_or_else(corrupt)
+        match self.record_in(sequence, &bytes)? {
+            Found::Record(record) => Ok(record),
+            Found::Damaged | Found::Shredded => Err(corrupt()),
+        }
     }
 
-    /// The body in `bytes`, if they are the whole record of that sequence.
+    /// The header and body in `bytes`, if they are the whole record of that sequence. The body may be sealed.
     ///
     /// # Errors
     /// [`LedgerError::Newer`], [`LedgerError::Older`].
-    pub(crate) fn body_of<'a>(&self, sequence: Sequence, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, LedgerError> {
+    pub(crate) fn whole<'a>(
+        &self,
+        sequence: Sequence,
+        bytes: &'a [u8],
+    ) -> Result<Option<(RecordHeader, &'a [u8])>, LedgerError> {
         let Some(header) = RecordHeader::decode(bytes, self.folder)? else { return Ok(None) };
         let body = &bytes[RecordHeader::BYTES..];
-        Ok((header.sequence == sequence && header.fits(body)).then_some(body))
+        Ok((header.sequence == sequence && header.fits(body)).then_some((header, body)))
+    }
+
+    /// The record in `bytes`, if they are all of the one of that sequence.
+    ///
+    /// # Errors
+    /// [`LedgerError::Newer`], [`LedgerError::Older`].
+    pub(crate) fn record_in(&self, sequence: Sequence, bytes: &[u8]) -> Result<Found, LedgerError> {
+        let Some((header, body)) = self.whole(sequence, bytes)? else { return Ok(Found::Damaged) };
+        let key = match header.seal.and_then(|Seal { tenant, .. }| self.keys.state(tenant)) {
+            Some(KeyState::Destroyed) => return Ok(Found::Shredded),
+            Some(KeyState::Here(key)) => Some(key),
+            Some(KeyState::Damaged) | None => None,
+        };
+        let body = header.open(self.folder, key.as_deref(), body);
+        Ok(body.and_then(|body| Record::decode(&body)).map_or(Found::Damaged, Found::Record))
     }
 
     fn find(&self, sequence: Sequence) -> Option<(Arc<dyn DiskFile>, Place)> {
@@ -115,15 +141,15 @@ impl Log {
         found.map(|(segment, place)| (Arc::clone(&segment.file), place))
     }
 
-    /// Shows `visit` every whole record from `from` on, in order, until it breaks off; returns what was damaged on the
-    /// way. Records appended after the call may be left out.
+    /// Shows `visit` every record from `from` on that can be read, in order, until it breaks off; returns what was damaged on
+    /// the way. What was encrypted for a tenant whose key is destroyed is left out. Records appended after the call may be left out.
     ///
     /// # Errors
     /// The disk, [`LedgerError::Newer`], or what `visit` fails with.
     pub(crate) fn scan(
         &self,
         from: Sequence,
-        visit: &mut dyn FnMut(Seen<'_>) -> Result<ControlFlow<()>, LedgerError>,
+        visit: &mut dyn FnMut(Sequence, Record) -> Result<ControlFlow<()>, LedgerError>,
     ) -> Result<Vec<Damaged>, LedgerError> {
         let segments = self.segments();
         let mut damaged = Vec::new();
@@ -133,10 +159,11 @@ impl Log {
             for place in segment.contents.places_from(from) {
                 let Place { sequence, offset, bytes, .. } = place;
                 let bytes = window.get(offset, bytes as usize)?;
-                match bytes.map_or(Ok(None), |bytes| self.body_of(sequence, bytes))? {
-                    None => damaged.push(Damaged { sequence, segment: segment.number, offset }),
-                    Some(body) => {
-                        if visit(Seen { sequence, body })?.is_break() {
+                match bytes.map_or(Ok(Found::Damaged), |bytes| self.record_in(sequence, bytes))? {
+                    Found::Damaged => damaged.push(Damaged { sequence, segment: segment.number, offset }),
+                    Found::Shredded => {}
+                    Found::Record(record) => {
+                        if visit(sequence, record)?.is_break() {
                             break 'segments;
                         }
                     }
@@ -170,13 +197,22 @@ impl Log {
         self.state().segments.iter().flat_map(|segment| segment.damaged.iter().copied()).collect()
     }
 
-    /// A record that is whole and says nothing, reported as one that cannot be read.
-    pub(crate) fn unreadable(&self, sequence: Sequence) -> Damaged {
-        let segments = self.segments();
-        let mut places =
-            segments.iter().filter_map(|one| one.contents.find(sequence).map(|place| (one.number, place.offset)));
-        let (segment, offset) = places.next_back().unwrap_or_default();
-        Damaged { sequence, segment, offset }
+    /// How many files that were compacted away are open still.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.state().replaced.len() as u64
+    }
+
+    /// The keys that its records are sealed with.
+    pub(crate) fn keys(&self) -> &TenantKeys {
+        &self.keys
+    }
+
+    /// The body of `record` as it is to be written.
+    ///
+    /// # Errors
+    /// [`LedgerError::TooLarge`], or its tenant's key cannot be made.
+    pub(crate) fn body(&self, record: &Record) -> Result<Body, LedgerError> {
+        Body::sealed(record, &self.keys, self.folder)
     }
 
     /// The segments as they are now.

@@ -286,36 +286,46 @@ pub enum Whose {
     Document(PartitionKey, DocumentKey),
 }
 
-impl Whose {
-    fn covers(&self, partition: &PartitionKey, document: Option<&DocumentKey>) -> bool {
-        match self {
-            Whose::Tenant(tenant) => partition.tenant == *tenant,
-            Whose::Collection(collection) => partition == collection,
-            Whose::Document(collection, key) => partition == collection && document == Some(key),
-        }
-    }
-}
-
 impl Record {
     /// Whether it holds bytes that `whose` owner gave: names, texts, vectors. A deletion and a mark hold none.
     pub fn holds_bytes_of(&self, whose: &Whose) -> bool {
+        let Some(tenant) = self.holds_bytes_of_tenant() else { return false };
+        match (whose, self.place()) {
+            (Whose::Tenant(owner), _) => tenant == *owner,
+            (Whose::Collection(owner), Some((partition, _))) => partition == *owner,
+            (Whose::Document(owner, key), Some((partition, Some(document)))) => (partition, document) == (*owner, *key),
+            (Whose::Collection(_) | Whose::Document(..), _) => false,
+        }
+    }
+
+    /// Where a client's bytes in it belong.
+    fn place(&self) -> Option<(PartitionKey, Option<DocumentKey>)> {
         match self {
-            Record::TenantCreated { tenant, .. } => *whose == Whose::Tenant(*tenant),
-            Record::KeyCreated { key } => key.tenant.is_some_and(|tenant| *whose == Whose::Tenant(tenant)),
             Record::CollectionCreated { partition, .. }
             | Record::CollectionUpdated { partition, .. }
-            | Record::CollectionEmbedding { partition, .. } => whose.covers(partition, None),
+            | Record::CollectionEmbedding { partition, .. } => Some((*partition, None)),
             Record::DocumentPut { partition, document, .. }
             | Record::DocumentChunked { partition, document, .. }
-            | Record::DocumentEmbedded { partition, document, .. } => whose.covers(partition, Some(document)),
+            | Record::DocumentEmbedded { partition, document, .. } => Some((*partition, Some(*document))),
             Record::FolderCreated { .. }
+            | Record::TenantCreated { .. }
             | Record::TenantDeleted { .. }
+            | Record::KeyCreated { .. }
             | Record::KeyRevoked { .. }
             | Record::CollectionDeleted { .. }
             | Record::DocumentDeleted { .. }
             | Record::IndexCheckpoint { .. }
             | Record::PartitionMarked { .. }
-            | Record::PutRemembered { .. } => false,
+            | Record::PutRemembered { .. } => None,
+        }
+    }
+
+    /// The tenant that gave the bytes it holds, if one did.
+    pub(crate) fn holds_bytes_of_tenant(&self) -> Option<TenantKey> {
+        match self {
+            Record::TenantCreated { tenant, .. } => Some(*tenant),
+            Record::KeyCreated { key } => key.tenant,
+            other => other.place().map(|(partition, _)| partition.tenant),
         }
     }
 

@@ -165,25 +165,19 @@ pub(crate) fn checkpoints(log: &Log) -> Vec<Sequence> {
 /// Replays the log from `from` on into `index`, which holds what was before.
 pub(crate) fn fill(log: &Log, index: &dyn Index, from: Sequence) -> Result<Walked, LedgerError> {
     let mut view = Overlay::new(index);
-    let (mut records, mut unreadable) = (0, Vec::new());
-    let mut damaged = log.scan(from, &mut |seen| {
-        if planted!(ReplayOffByOne) && seen.sequence >= log.last_sequence() {
+    let mut records = 0;
+    let damaged = log.scan(from, &mut |sequence, record| {
+        if planted!(ReplayOffByOne) && sequence >= log.last_sequence() {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(record) = Record::decode(seen.body) else {
-            unreadable.push(log.unreadable(seen.sequence));
-            return Ok(ControlFlow::Continue(()));
-        };
         records += 1;
-        index::apply(&mut view, seen.sequence, &record).map_err(failed)?;
+        index::apply(&mut view, sequence, &record).map_err(failed)?;
         if view.len() >= CHANGES_MAX {
             std::mem::replace(&mut view, Overlay::new(index)).commit().map_err(failed)?;
         }
         Ok(ControlFlow::Continue(()))
     })?;
     view.commit().map_err(failed)?;
-    damaged.append(&mut unreadable);
-    damaged.sort_by_key(|damaged| damaged.sequence);
     Ok(Walked { records, damaged })
 }
 

@@ -11,7 +11,10 @@
 //! `blocks/<blake3>`, whichever snapshots it belongs to. The manifest `snapshots/<id>.json` is written last: without it
 //! there is no snapshot, with it all of its blocks are there.
 //!
-//! Blocks hold the log's bytes as they are, the folder's secret among them: whoever reads the target reads everything.
+//! Blocks hold the log's bytes as they are, the folder's secret among them: whoever reads the target reads everything that is
+//! not encrypted. What is, is read with the tenants' keys, which lie beside the blocks as `tenant-keys/<tenant>`, sealed by
+//! the master key: one that is destroyed makes place for `tenant-keys/<tenant>.destroyed`, and nobody reads that tenant's
+//! records any more, whichever snapshots they are in.
 
 mod manifest;
 mod restore;
@@ -20,6 +23,7 @@ mod store;
 use std::collections::HashSet;
 use std::iter::Peekable;
 
+use ibid_core::TenantKey;
 use ibid_runtime::{Ctx, Stopped};
 
 pub use self::manifest::{BlockHash, Manifest, SnapshotFile, SnapshotId};
@@ -27,6 +31,7 @@ pub(crate) use self::restore::is_unfinished;
 pub use self::restore::restore;
 pub use self::store::{FolderStore, SnapshotStore, StoreError};
 use crate::contents::Place;
+use crate::keys::{self, KeyFile, TenantKeys};
 use crate::log::Log;
 use crate::segment::Segment;
 use crate::{LedgerError, Sequence};
@@ -36,6 +41,8 @@ pub const BLOCK_BYTES: usize = 256 << 10;
 
 const BLOCKS: &str = "blocks";
 const SNAPSHOTS: &str = "snapshots";
+/// What the name of a destroyed key ends with, in a target.
+const DESTROYED: &str = ".destroyed";
 
 /// Why a snapshot was not made, read or restored. No message names a path but those of the log's own files.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +80,14 @@ pub enum SnapshotError {
         block: BlockHash,
         /// The log's file that it is a piece of.
         file: String,
+    },
+    /// A tenant's key is not what was written, or went while it was read.
+    #[error(
+        "the tenant's key {name} is damaged in the snapshot target; remove it, then the next snapshot writes it anew"
+    )]
+    KeyDamaged {
+        /// Its name.
+        name: String,
     },
     /// Made by a later version of this program.
     #[error("the snapshot has format {found}, this version reads up to {supported}; use a newer version")]
@@ -175,11 +190,50 @@ pub(crate) fn create(ctx: &Ctx, log: &Log, store: &dyn SnapshotStore, now_ms: u6
         damaged_records: copy.damaged_records,
         files,
     };
+    // A key is durable before anything is sealed with it, so those of the records above are here by now.
+    update_keys(log.keys(), store)?;
     // Also blocks that an earlier attempt left behind.
     store.sync()?;
     store.put(&manifest_name(&manifest.id), &manifest.encode())?;
     store.sync()?;
     Ok(Created { manifest, blocks_written: copy.blocks_written, bytes_written: copy.bytes_written })
+}
+
+/// Makes the keys in `store` those of the folder, the destroyed ones too. Only the difference is written.
+pub(crate) fn update_keys(keys: &TenantKeys, store: &dyn SnapshotStore) -> Result<(), SnapshotError> {
+    let files = keys.files().map_err(SnapshotError::Log)?;
+    if files.is_empty() {
+        return Ok(());
+    }
+    let there: HashSet<String> = store.list(keys::FOLDER)?.into_iter().collect();
+    let mut changed = false;
+    for (name, file) in files {
+        let destroyed = format!("{name}{DESTROYED}");
+        match file {
+            KeyFile::Sealed { .. } if !there.contains(&name) => store.put(&key_name(&name), &file.encode())?,
+            KeyFile::Destroyed { .. } if !there.contains(&destroyed) || there.contains(&name) => {
+                store.put(&key_name(&destroyed), &file.encode())?;
+                store.delete(&key_name(&name))?;
+            }
+            KeyFile::Sealed { .. } | KeyFile::Destroyed { .. } => continue,
+        }
+        changed = true;
+    }
+    if changed { Ok(store.sync()?) } else { Ok(()) }
+}
+
+/// Whether `store` says that a tenant's key is destroyed, and has it no more.
+///
+/// # Errors
+/// [`SnapshotError::Store`]
+pub fn is_key_destroyed(store: &dyn SnapshotStore, tenant: TenantKey) -> Result<bool, SnapshotError> {
+    let name = keys::file_name(tenant);
+    let destroyed = store.get(&key_name(&format!("{name}{DESTROYED}")))?.is_some();
+    Ok(destroyed && store.get(&key_name(&name))?.is_none())
+}
+
+fn key_name(name: &str) -> String {
+    format!("{}/{name}", keys::FOLDER)
 }
 
 /// Blocks on their way.
@@ -246,8 +300,8 @@ impl<P: Iterator<Item = Place>> Check<'_, P> {
         let mut damaged = 0;
         while let Some(place) = self.places.next_if(|place| place.end() <= end) {
             let from = (place.offset - self.start) as usize;
-            let body = self.log.body_of(place.sequence, &self.bytes[from..from + place.bytes as usize])?;
-            damaged += u64::from(body.is_none());
+            let whole = self.log.whole(place.sequence, &self.bytes[from..from + place.bytes as usize])?;
+            damaged += u64::from(whole.is_none());
         }
         let next = self.places.peek().map_or(end, |place| place.offset.min(end));
         self.bytes.drain(..(next - self.start) as usize);

@@ -24,13 +24,14 @@ fn config() -> Config {
         queue_bytes_max: 1 << 20,
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 1 << 20,
+        master_key: None,
         index_changes_max: 40,
     }
 }
 
 fn try_open(disk: &MemoryDisk) -> Result<(Ledger, Report), LedgerError> {
-    let (disk, clock, random) = (Arc::new(disk.clone()), ManualClock::at(7), SeededRandom::new(1));
-    Ledger::open(disk, Path::new(FOLDER), config(), IndexKind::Memory, &clock, &random)
+    let (disk, clock, random) = (Arc::new(disk.clone()), ManualClock::at(7), Arc::new(SeededRandom::new(1)));
+    Ledger::open(disk, Path::new(FOLDER), config(), IndexKind::Memory, &clock, random)
 }
 
 /// Opens, whatever faults are still planned: each strikes once.
@@ -39,12 +40,18 @@ fn open(disk: &MemoryDisk) -> (Ledger, Report) {
 }
 
 fn open_real(folder: &Path, kind: IndexKind) -> (Ledger, Report) {
-    let (clock, random) = (ManualClock::at(7), SeededRandom::new(1));
-    Ledger::open(Arc::new(RealDisk), folder, config(), kind, &clock, &random).unwrap()
+    let (clock, random) = (ManualClock::at(7), Arc::new(SeededRandom::new(1)));
+    Ledger::open(Arc::new(RealDisk), folder, config(), kind, &clock, random).unwrap()
+}
+
+/// Nothing is encrypted.
+fn keys(disk: &MemoryDisk) -> Arc<TenantKeys> {
+    let (disk, random) = (Arc::new(disk.clone()), Arc::new(SeededRandom::new(1)));
+    Arc::new(TenantKeys::open(disk, Path::new(FOLDER).join("tenant-keys"), None, random).unwrap())
 }
 
 fn open_log(disk: &MemoryDisk) -> Result<Opened, LedgerError> {
-    Log::open(Arc::new(disk.clone()), Path::new(FOLDER).join("log"), config().segment_bytes_max, || [3; 32])
+    Log::open(Arc::new(disk.clone()), Path::new(FOLDER).join("log"), config().segment_bytes_max, keys(disk), || [3; 32])
 }
 
 /// One group, written and synced.
@@ -55,8 +62,8 @@ fn write(writer: &mut Writer, group: &[Record]) {
 
 fn scanned(log: &Log) -> BTreeMap<Sequence, Record> {
     let mut records = BTreeMap::new();
-    let visit = &mut |seen: crate::log::Seen<'_>| {
-        records.extend(Record::decode(seen.body).map(|record| (seen.sequence, record)));
+    let visit = &mut |sequence, record| {
+        records.insert(sequence, record);
         Ok(ControlFlow::Continue(()))
     };
     log.scan(Sequence(1), visit).unwrap();
@@ -64,7 +71,7 @@ fn scanned(log: &Log) -> BTreeMap<Sequence, Record> {
 }
 
 fn damaged(log: &Log) -> Vec<Damaged> {
-    log.scan(Sequence(1), &mut |_| Ok(ControlFlow::Continue(()))).unwrap()
+    log.scan(Sequence(1), &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap()
 }
 
 /// Every record's segment and place.
@@ -722,8 +729,8 @@ fn sled_is_believed_as_far_as_the_log_vouches_for_it() {
     check("edited", true);
 
     let hurried = Config { index_open_max: Duration::ZERO, ..config() };
-    let (disk, clock, random) = (Arc::new(RealDisk), ManualClock::at(7), SeededRandom::new(1));
-    let (ledger, _) = Ledger::open(disk, &live, hurried, IndexKind::Sled, &clock, &random).unwrap();
+    let (disk, clock, random) = (Arc::new(RealDisk), ManualClock::at(7), Arc::new(SeededRandom::new(1)));
+    let (ledger, _) = Ledger::open(disk, &live, hurried, IndexKind::Sled, &clock, random).unwrap();
     assert!(matches!(ledger.index_state(), IndexState::Fallback { .. }));
     assert!(ledger.heads(partition()).unwrap() == heads);
 }
@@ -734,10 +741,10 @@ fn a_log_of_a_later_format_is_refused_untouched() {
     let path = segments(&disk).remove(0);
     let mut bytes = disk.read(&path).unwrap();
     let last = bytes.len() - RecordHeader::BYTES - Body::of(&put(1, "one")).unwrap().bytes().len();
-    bytes[last + 4] = 4;
+    bytes[last + 4] = 5;
     let checksum = crc32fast::hash(&bytes[last..last + 72]);
     bytes[last + 72..last + 76].copy_from_slice(&checksum.to_le_bytes());
     overwrite(&disk, &path, 0, &bytes);
-    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 4, supported: 3 })));
+    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 5, supported: 4 })));
     assert!(disk.read(&path).unwrap() == bytes);
 }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use ibid_runtime::{Ctx, DiskFile};
 use roaring::RoaringTreemap;
 
-use super::{Log, segment_path};
+use super::{Found, Log, segment_path};
 use crate::contents::{Contents, Place};
 use crate::frame::{self, Body, CompactedFrom, RecordHeader, SegmentHeader};
+use crate::keys::State as KeyState;
 use crate::segment::{First, Segment, Window};
-use crate::{LedgerError, Record, RecordKind, Sequence};
+use crate::{LedgerError, RecordKind, Sequence};
 
 /// Bytes written in one go.
 const PIECE_BYTES: usize = 1 << 20;
@@ -28,7 +29,7 @@ const SMALL_SHARE: usize = 4;
 pub(crate) struct Needed {
     /// As they are.
     pub(crate) whole: RoaringTreemap,
-    /// For what [`Record::remainder`] keeps of them.
+    /// For what [`crate::Record::remainder`] keeps of them.
     pub(crate) remainder: RoaringTreemap,
     /// Nothing is known of later ones.
     pub(crate) up_to: Sequence,
@@ -199,20 +200,14 @@ impl Log {
                 let fate = needed.fate(&place);
                 let offset = written + piece.len() as u64;
                 let Some(bytes) = window.get(place.offset, place.bytes as usize)? else { return Ok(None) };
-                let Some(body) = self.body_of(place.sequence, bytes)? else { return Ok(None) };
-                match fate {
-                    Fate::Dropped => dropped += 1,
-                    Fate::Kept => {
+                match self.copied(&place, fate, bytes)? {
+                    None => return Ok(None),
+                    Some(Copied::Dropped) => dropped += 1,
+                    Some(Copied::AsItIs) => {
                         contents.push(Place { offset, ..place });
                         piece.extend_from_slice(bytes);
                     }
-                    Fate::Shortened => {
-                        let Some(short) = Record::decode(body).as_ref().and_then(Record::remainder) else {
-                            return Ok(None);
-                        };
-                        let Some(was) = RecordHeader::decode(bytes, self.folder)? else { return Ok(None) };
-                        let body = Body::of(&short)?;
-                        let header = body.header(place.sequence, was.durable);
+                    Some(Copied::Anew(header, body)) => {
                         contents.push(Place::of(&header, offset));
                         piece.extend_from_slice(&header.encode(self.folder).0);
                         piece.extend_from_slice(body.bytes());
@@ -230,6 +225,32 @@ impl Log {
         file.write_at(written, &piece).and_then(|()| file.sync()).map_err(failed)?;
         Ok(Some((contents, end, dropped)))
     }
+
+    /// What the new segment has of the record in `bytes`. `None` if it is damaged.
+    fn copied(&self, place: &Place, fate: Fate, bytes: &[u8]) -> Result<Option<Copied>, LedgerError> {
+        let Some((was, _)) = self.whole(place.sequence, bytes)? else { return Ok(None) };
+        let key = was.seal.map(|seal| self.keys.state(seal.tenant));
+        match (key, fate) {
+            // Whoever has its tenant's key may put that back.
+            (Some(None | Some(KeyState::Damaged)), _) => return Ok(None),
+            (Some(Some(KeyState::Destroyed)), _) | (_, Fate::Dropped) => return Ok(Some(Copied::Dropped)),
+            (Some(Some(KeyState::Here(_))), Fate::Kept) => return Ok(Some(Copied::AsItIs)),
+            (None, Fate::Kept) if !self.keys.is_on() => return Ok(Some(Copied::AsItIs)),
+            (_, Fate::Kept | Fate::Shortened) => {}
+        }
+        let Found::Record(record) = self.record_in(place.sequence, bytes)? else { return Ok(None) };
+        // What was written before there was a key is sealed now.
+        let record = if fate == Fate::Kept { Some(record) } else { record.remainder() };
+        let Some(body) = record.map(|record| self.body(&record)).transpose()? else { return Ok(None) };
+        Ok(Some(Copied::Anew(body.header(place.sequence, was.durable), body)))
+    }
+}
+
+/// What becomes of a record in the new segment.
+enum Copied {
+    AsItIs,
+    Anew(RecordHeader, Body),
+    Dropped,
 }
 
 /// The runs of segments to be written anew: each has one of which much is not needed, or consists of several small ones.

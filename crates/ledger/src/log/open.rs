@@ -9,6 +9,7 @@ use super::tail;
 use super::{Damaged, Log, Secret, State, Writer, segment_number, segment_path};
 use crate::contents::{Contents, Place};
 use crate::frame::{self, FolderId, RecordHeader, SegmentHeader};
+use crate::keys::TenantKeys;
 use crate::segment::{Bodies, First, Segment, Step, Walk};
 use crate::{LedgerError, Sequence};
 
@@ -31,6 +32,7 @@ impl Log {
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         segment_bytes_max: u64,
+        keys: Arc<TenantKeys>,
         fresh: impl FnOnce() -> [u8; 32],
     ) -> Result<Opened, LedgerError> {
         disk.create_dir_all(&dir).map_err(LedgerError::read("make the log's folder"))?;
@@ -46,7 +48,7 @@ impl Log {
         let mut segments = files.into_iter().map(|file| seam.join(file, folder)).collect::<Result<Vec<_>, _>>()?;
         let tail = tail::settle(&*disk, &dir, &mut segments, folder)?;
         let state = RwLock::new(State { segments, replaced: Vec::new() });
-        let log = Arc::new(Log { disk, dir, folder, secret: Secret(secret), state });
+        let log = Arc::new(Log { disk, dir, folder, secret: Secret(secret), keys, state });
         let writer = Writer::new(Arc::clone(&log), segment_bytes_max, &tail)?;
         Ok(Opened { log, writer, torn_bytes: tail.torn_bytes, checkpoint: tail.checkpoint })
     }

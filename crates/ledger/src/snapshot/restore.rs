@@ -3,12 +3,14 @@
 //! A marker is the first thing in the folder and the last to go. While it is there nothing opens the folder, so that one
 //! whose restore was cut off never passes for a whole one with less in it.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
 use ibid_runtime::{Ctx, Disk};
 
-use super::{Manifest, SnapshotError, SnapshotFile, SnapshotStore, fetch};
+use super::{DESTROYED, Manifest, SnapshotError, SnapshotFile, SnapshotStore, fetch, key_name};
+use crate::keys::{self, KeyFile};
 
 /// The marker's name.
 pub(super) const MARKER: &str = "restoring";
@@ -43,6 +45,7 @@ pub fn restore(
         restore_file(ctx, store, file, disk, &folder.join(file.name()))?;
     }
     disk.sync_dir(&log).map_err(failed("sync the log's folder"))?;
+    restore_keys(ctx, store, disk, &folder.join(keys::FOLDER))?;
     disk.remove(&folder.join(MARKER)).and_then(|()| disk.sync_dir(folder)).map_err(failed("unmark the folder"))
 }
 
@@ -52,6 +55,28 @@ fn mark(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
     marker.write_at(0, b"A restore into this folder was cut off. Remove the folder and restore again.\n")?;
     marker.sync()?;
     disk.sync_dir(folder)
+}
+
+/// The tenants' keys as they are now, not as they were: what was destroyed since stays so.
+fn restore_keys(ctx: &Ctx, store: &dyn SnapshotStore, disk: &dyn Disk, dir: &Path) -> Result<(), SnapshotError> {
+    let names: HashSet<String> = store.list(keys::FOLDER)?.into_iter().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    disk.create_dir_all(dir).map_err(failed("make the folder of the tenants' keys"))?;
+    for name in &names {
+        ctx.check()?;
+        let own = name.strip_suffix(DESTROYED).unwrap_or(name);
+        let superseded = own == name && names.contains(&format!("{name}{DESTROYED}"));
+        if superseded || !keys::is_file_name(own) {
+            continue;
+        }
+        let bytes = store.get(&key_name(name))?.filter(|bytes| KeyFile::decode(bytes).is_some());
+        let bytes = bytes.ok_or_else(|| SnapshotError::KeyDamaged { name: name.clone() })?;
+        let file = disk.create(&dir.join(own)).map_err(failed("write a tenant's key"))?;
+        file.write_at(0, &bytes).and_then(|()| file.sync()).map_err(failed("write a tenant's key"))?;
+    }
+    disk.sync_dir(dir).map_err(failed("sync the folder of the tenants' keys"))
 }
 
 fn restore_file(

@@ -29,10 +29,11 @@ fn try_open(disk: &MemoryDisk, segment_bytes_max: u64) -> Result<(Ledger, Report
         queue_bytes_max: 1 << 24,
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 1 << 20,
+        master_key: None,
         index_changes_max: 40,
     };
-    let (disk, clock, random) = (Arc::new(disk.clone()), ManualClock::at(7), SeededRandom::new(1));
-    Ledger::open(disk, Path::new(FOLDER), config, IndexKind::Memory, &clock, &random)
+    let (disk, clock, random) = (Arc::new(disk.clone()), ManualClock::at(7), Arc::new(SeededRandom::new(1)));
+    Ledger::open(disk, Path::new(FOLDER), config, IndexKind::Memory, &clock, random)
 }
 
 fn open(disk: &MemoryDisk, segment_bytes_max: u64) -> Ledger {
