@@ -70,7 +70,7 @@ fn make(kept: &RwLock<Kept>, queue: &Queue) {
 }
 
 /// What the log is told.
-pub(crate) fn record(frozen: &Frozen) -> Record {
+pub(crate) fn record(frozen: &Frozen<'_>) -> Record {
     let Frozen { digest, applied, .. } = frozen;
     Record::IndexCheckpoint { sequence: applied.0, entries: digest.entries, hash: digest.hash() }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Changes, Digest, Index, IndexError, key};
 use crate::Sequence;
@@ -15,6 +15,8 @@ use crate::Sequence;
 pub(crate) struct LayeredIndex {
     store: Arc<dyn Index>,
     layers: RwLock<Layers>,
+    /// Held from freezing to thawing: two at once would each tell the log of a store that the other one changes.
+    moving: Mutex<()>,
 }
 
 struct Layers {
@@ -32,7 +34,8 @@ impl std::fmt::Debug for LayeredIndex {
 }
 
 /// Changes that are on their way into the store.
-pub(crate) struct Frozen {
+pub(crate) struct Frozen<'a> {
+    _turn: MutexGuard<'a, ()>,
     changes: Arc<Changes>,
     /// What the store will hold with them.
     pub(crate) digest: Digest,
@@ -43,7 +46,8 @@ pub(crate) struct Frozen {
 impl LayeredIndex {
     /// In front of `store`, which holds what `digest` says.
     pub(crate) fn new(store: Arc<dyn Index>, digest: Digest) -> LayeredIndex {
-        LayeredIndex { store, layers: RwLock::new(Layers { recent: Changes::new(), frozen: None, digest }) }
+        let layers = RwLock::new(Layers { recent: Changes::new(), frozen: None, digest });
+        LayeredIndex { store, layers, moving: Mutex::default() }
     }
 
     /// How many entries have changed since the last checkpoint.
@@ -52,8 +56,9 @@ impl LayeredIndex {
     }
 
     /// Sets what has changed apart, and says what the store will hold with it. What was set apart before goes along: it did
-    /// not get into the store.
-    pub(crate) fn freeze(&self) -> Result<Frozen, IndexError> {
+    /// not get into the store. Waits for whoever is at it.
+    pub(crate) fn freeze(&self) -> Result<Frozen<'_>, IndexError> {
+        let turn = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let (changes, before) = {
             let mut layers = self.layers_mut();
             let recent = std::mem::take(&mut layers.recent);
@@ -82,11 +87,11 @@ impl LayeredIndex {
             Some(Some(applied)) => super::decode(applied)?,
             Some(None) | None => super::get(&*self.store, key::APPLIED)?.unwrap_or_default(),
         };
-        Ok(Frozen { changes, digest, applied })
+        Ok(Frozen { _turn: turn, changes, digest, applied })
     }
 
     /// Brings what was set apart into the store.
-    pub(crate) fn thaw(&self, frozen: &Frozen) -> Result<(), IndexError> {
+    pub(crate) fn thaw(&self, frozen: &Frozen<'_>) -> Result<(), IndexError> {
         self.store.apply(&frozen.changes)?;
         self.store.flush()?;
         let mut layers = self.layers_mut();
@@ -200,7 +205,10 @@ mod tests {
                         plain.apply(&changes).unwrap();
                         layered.apply(&changes).unwrap();
                     }
-                    Step::Freeze => frozen = Some(layered.freeze().unwrap()),
+                    Step::Freeze => {
+                        drop(frozen.take());
+                        frozen = Some(layered.freeze().unwrap());
+                    }
                     Step::Thaw => {
                         if let Some(frozen) = frozen.take() {
                             layered.thaw(&frozen).unwrap();
@@ -216,6 +224,7 @@ mod tests {
                 prop_assert_eq!(entries(&layered), entries(&plain));
                 prop_assert_eq!(layered.get(&prefix).unwrap(), plain.get(&prefix).unwrap());
             }
+            drop(frozen);
             layered.flush().unwrap();
             prop_assert_eq!(digest(&*store).unwrap(), digest(&plain).unwrap());
         }
