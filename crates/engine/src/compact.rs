@@ -22,7 +22,7 @@ const DEAD_PERCENT_MAX: u64 = 50;
 /// How often the thread looks whether something is due.
 const TICK: Duration = Duration::from_secs(1);
 /// How long what was compacted is kept open for who learned of it before.
-const READERS_LEAVE: Duration = Duration::from_secs(60);
+pub(crate) const READERS_LEAVE: Duration = Duration::from_secs(60);
 /// How long an idempotency key makes a repetition harmless at least, after its document was replaced.
 const REMEMBERED: Duration = Duration::from_hours(24);
 
@@ -74,6 +74,11 @@ impl Compaction {
         let waited = self.changed.wait_timeout_while(self.lock(), TICK, waiting);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if state.closed { None } else { Some(std::mem::take(&mut state.asked)) }
+    }
+
+    /// How long it is from `now` until what was deleted is gone; `None`: nothing is due.
+    pub(crate) fn due_in(&self, now: Duration) -> Option<Duration> {
+        self.lock().erase_by.map(|due| due.saturating_sub(now))
     }
 
     /// Whether something must be erased by `now`; then it counts as done.

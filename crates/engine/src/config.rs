@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibid_core::{Embed, ModelId, Tokenize};
+use ibid_ledger::MasterKey;
+use ibid_ledger::snapshot::SnapshotStore;
 use ibid_runtime::{Clock, Disk, Pool, Random};
 
 /// Limits and places.
@@ -27,6 +29,8 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// How long the bytes of something deleted may stay in the log.
     pub erase_within: Duration,
+    /// What seals the tenants' keys: with it, what tenants store is encrypted in the log and in snapshots. `None`: nothing is.
+    pub master_key: Option<MasterKey>,
     /// After a failure, how long the background waits, by the clock, before it tries again.
     pub retry_pause: Duration,
 }
@@ -87,4 +91,6 @@ pub struct Parts {
     pub models: Models,
     /// Where the indexes live.
     pub views: Views,
+    /// Where snapshots are kept: a deleted tenant's key is destroyed there too. `None`: nowhere.
+    pub snapshots: Option<Arc<dyn SnapshotStore>>,
 }

@@ -21,6 +21,7 @@ use crate::config::{Config, Parts, Views};
 use crate::error::EngineError;
 use crate::intake::{Accepted, Commit};
 use crate::partition::{Partition, State};
+use crate::shred::{self, Shredding};
 use crate::stages::Line;
 use crate::{compact, intake, recover, stages};
 
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     pub(crate) embedding: Line,
     pub(crate) compaction: Compaction,
     pub(crate) backup: Backup,
+    pub(crate) shredding: Shredding,
     /// Documents that wait to be cut.
     pub(crate) waiting: AtomicUsize,
     /// The background's context: stopped when the engine closes.
@@ -106,6 +108,7 @@ impl Engine {
             index_open_max: config.index_open_timeout,
             index_cache_bytes: 64 << 20,
             index_changes_max: 16_384,
+            master_key: config.master_key.clone(),
         };
         let kind = match parts.views {
             Views::Folder => IndexKind::Sled,
@@ -113,8 +116,8 @@ impl Engine {
         };
         let disk = Arc::clone(&parts.disk);
         let (clock, random) = (Arc::clone(&parts.clock), Arc::clone(&parts.random));
-        let (ledger, report) = Ledger::open(disk, &config.folder, ledger_config, kind, &*clock, &*random)
-            .map_err(EngineError::of_ledger)?;
+        let (ledger, report) =
+            Ledger::open(disk, &config.folder, ledger_config, kind, &*clock, random).map_err(EngineError::of_ledger)?;
         let mut catalog = Catalog::default();
         for record in ledger.catalog().map_err(EngineError::of_ledger)? {
             catalog.apply(&record);
@@ -131,6 +134,7 @@ impl Engine {
             embedding: Line::default(),
             compaction: Compaction::default(),
             backup: Backup::default(),
+            shredding: Shredding::default(),
             waiting: AtomicUsize::new(0),
             background: Ctx::new(clock, Priority::Ingest, None),
             read_only: AtomicBool::new(false),
@@ -177,6 +181,7 @@ impl Engine {
         self.shared.embedding.close();
         self.shared.compaction.close();
         self.shared.backup.close();
+        self.shared.shredding.close();
         *lock(&self.shared.intake) = None;
         let threads: Vec<JoinHandle<()>> = lock(&self.threads).drain(..).collect();
         if threads.is_empty() {
@@ -217,13 +222,14 @@ impl Drop for Engine {
 fn start_threads(shared: &Arc<Shared>, receiver: mpsc::Receiver<Accepted>) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (intake_shared, cut_shared) = (Arc::clone(shared), Arc::clone(shared));
     let (embed_shared, resume_shared) = (Arc::clone(shared), Arc::clone(shared));
-    let compact_shared = Arc::clone(shared);
+    let (compact_shared, shred_shared) = (Arc::clone(shared), Arc::clone(shared));
     Ok(vec![
         start_thread("intake", move || intake::run(&intake_shared, receiver))?,
         start_thread("cut", move || stages::run_cutting(&cut_shared))?,
         start_thread("embed", move || stages::run_embedding(&embed_shared))?,
         start_thread("resume", move || resume(&resume_shared))?,
         start_thread("compact", move || compact::run(&compact_shared))?,
+        start_thread("shred", move || shred::run(&shred_shared))?,
     ])
 }
 

@@ -157,6 +157,7 @@ impl EngineError {
             | SnapshotError::Manifest { .. }
             | SnapshotError::BlockMissing { .. }
             | SnapshotError::BlockDamaged { .. }
+            | SnapshotError::KeyDamaged { .. }
             | SnapshotError::Newer { .. }
             | SnapshotError::NotEmpty
             | SnapshotError::Write { .. } => EngineError::Snapshot(error),
@@ -176,7 +177,11 @@ impl EngineError {
             LedgerError::Corrupt { .. } | LedgerError::Text | LedgerError::NoSecret => {
                 EngineError::Damaged(error.to_string())
             }
-            LedgerError::Unfinished => EngineError::Unfit(error.to_string()),
+            LedgerError::KeyLost { .. } => EngineError::Damaged(error.to_string()),
+            LedgerError::Unfinished
+            | LedgerError::MasterKeyForm
+            | LedgerError::MasterKeyMissing
+            | LedgerError::MasterKeyWrong => EngineError::Unfit(error.to_string()),
             LedgerError::Locked
             | LedgerError::Read { .. }
             | LedgerError::TooLarge { .. }

@@ -16,6 +16,7 @@ use crate::documents::{Entry, Meta, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::partition::State;
+use crate::shred;
 use crate::stages::CutWork;
 use crate::write::Claim;
 
@@ -68,6 +69,9 @@ fn ended_by(shared: &Shared, record: &Record) -> Vec<PartitionKey> {
 fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit: Commit) {
     match commit {
         Commit::Catalog { record, _turn, done } => {
+            if let (Ok(_), Record::TenantDeleted { tenant, deleted_ms }) = (&committed, &*record) {
+                shred::destroy_key(shared, *tenant, *deleted_ms);
+            }
             let ended = committed.as_ref().map_or_else(|_| Vec::new(), |_| ended_by(shared, &record));
             let applied = committed.map(|_| {
                 shared.catalog.write().unwrap_or_else(PoisonError::into_inner).apply(&record);

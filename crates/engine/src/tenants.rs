@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::catalog::Catalog;
 use crate::engine::Engine;
+use crate::erasure::Erased;
 use crate::error::{EngineError, Invalid};
 use crate::intake::Commit;
 use crate::partition::{CollectionInfo, IngestStatus, page};
@@ -150,16 +151,18 @@ impl Engine {
         key.map(|key| by.enter(key, name.clone())).ok_or_else(|| no_tenant(name))
     }
 
-    /// Deletes a tenant with its keys, collections and documents.
+    /// Deletes a tenant with its keys, collections and documents. By what is returned, [`Engine::verify_erasure`] says how far
+    /// its bytes are gone.
     ///
     /// # Errors
     /// [`EngineError::NotFound`], or the ledger failed.
-    pub async fn delete_tenant(&self, _by: &Operator, name: &TenantName) -> Result<(), EngineError> {
+    pub async fn delete_tenant(&self, _by: &Operator, name: &TenantName) -> Result<Erased, EngineError> {
         let turn = self.turn().await;
         let found = self.catalog(|catalog| catalog.tenants.get(name).map(|tenant| tenant.key));
         let tenant = found.ok_or_else(|| no_tenant(name))?;
         let deleted_ms = self.shared.parts.clock.unix_ms();
-        self.commit(Record::TenantDeleted { tenant, deleted_ms }, turn).await
+        self.commit(Record::TenantDeleted { tenant, deleted_ms }, turn).await?;
+        Ok(Erased::tenant(tenant))
     }
 
     /// Makes a key: an operator for any tenant, or (`tenant` = `None`) for operators; a tenant's key with the scope Admin
@@ -337,16 +340,17 @@ impl Engine {
         Ok(state.info())
     }
 
-    /// Deletes a collection and its documents.
+    /// Deletes a collection and its documents; by what is returned its erasure is verified.
     ///
     /// # Errors
     /// [`EngineError::NotFound`], or the ledger failed.
-    pub async fn delete_collection(&self, tenant: &TenantId, name: &CollectionName) -> Result<(), EngineError> {
+    pub async fn delete_collection(&self, tenant: &TenantId, name: &CollectionName) -> Result<Erased, EngineError> {
         let turn = self.turn().await;
         let found = self.catalog(|catalog| catalog.collection(tenant.key(), name).map(|entry| entry.key));
         let partition = found.ok_or_else(|| no_collection(name))?;
         let deleted_ms = self.shared.parts.clock.unix_ms();
-        self.commit(Record::CollectionDeleted { partition, deleted_ms }, turn).await
+        self.commit(Record::CollectionDeleted { partition, deleted_ms }, turn).await?;
+        Ok(Erased::collection(partition))
     }
 
     fn check_model(&self, settings: &CollectionSettings) -> Result<(), EngineError> {

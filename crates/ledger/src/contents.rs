@@ -46,6 +46,22 @@ impl Place {
         self.kind == kind as u8
     }
 
+    /// Whether its kind is one that holds bytes which a tenant gave. Keys are left out: most that are not encrypted are
+    /// operators', and of a tenant's they hold a label and a hash.
+    pub(crate) fn may_be_a_tenants(&self) -> bool {
+        [
+            RecordKind::TenantCreated,
+            RecordKind::CollectionCreated,
+            RecordKind::CollectionUpdated,
+            RecordKind::CollectionEmbedding,
+            RecordKind::DocumentPut,
+            RecordKind::DocumentChunked,
+            RecordKind::DocumentEmbedded,
+        ]
+        .iter()
+        .any(|kind| self.is(*kind))
+    }
+
     /// The byte after it.
     pub(crate) fn end(&self) -> u64 {
         self.offset + u64::from(self.bytes)

@@ -46,6 +46,8 @@ pub(crate) struct TenantKeys {
     known: RwLock<HashMap<TenantKey, State>>,
     /// Held while a file is made or destroyed.
     changing: Mutex<()>,
+    /// Held while the files are copied elsewhere.
+    copying: Mutex<()>,
 }
 
 /// A tenant's key.
@@ -138,37 +140,45 @@ pub(crate) fn is_file_name(name: &str) -> bool {
     name == MASTER || tenant_of(Path::new(name)).is_some()
 }
 
+fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    match disk.list(dir) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(failed("list the tenants' keys")),
+    }
+}
+
 fn tenant_of(name: &Path) -> Option<TenantKey> {
     let digits = name.to_str().filter(|name| name.len() == 16)?;
     u64::from_str_radix(digits, 16).ok().map(TenantKey).filter(|tenant| file_name(*tenant) == digits)
 }
 
 impl TenantKeys {
-    /// The keys in `dir`. Without any there and without a `master` key, nothing is encrypted. Writes nothing unless the
-    /// folder is new to encryption.
+    /// The keys in `dir`. Without any there and without a `master` key, nothing is encrypted. Writes nothing.
     ///
     /// # Errors
-    /// [`LedgerError::MasterKeyMissing`], [`LedgerError::MasterKeyWrong`], or the disk: nothing was written.
+    /// [`LedgerError::MasterKeyMissing`], [`LedgerError::MasterKeyWrong`], or the disk.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         master: Option<MasterKey>,
         random: Arc<dyn Random>,
     ) -> Result<TenantKeys, LedgerError> {
-        let names = match disk.list(&dir) {
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Vec::new(),
-            listed => listed.map_err(failed("list the tenants' keys"))?,
-        };
+        let names = names(&*disk, &dir)?;
         let there = names.iter().any(|name| name.as_os_str() == MASTER || tenant_of(name).is_some());
-        let keys = TenantKeys { disk, dir, random, master, known: RwLock::default(), changing: Mutex::default() };
+        let keys = TenantKeys {
+            disk,
+            dir,
+            random,
+            master,
+            known: RwLock::default(),
+            changing: Mutex::default(),
+            copying: Mutex::default(),
+        };
         match &keys.master {
             None if there => Err(LedgerError::MasterKeyMissing),
             None => Ok(keys),
             Some(master) => {
                 keys.read_all(master, &names)?;
-                if !names.iter().any(|name| name.as_os_str() == MASTER) {
-                    keys.create(MASTER, &KeyFile::seal(TenantKey(0), &keys.fresh(), master, &*keys.random))?;
-                }
                 Ok(keys)
             }
         }
@@ -252,6 +262,9 @@ impl TenantKeys {
         if let Some(State::Here(key)) = self.state(tenant) {
             return Ok(key);
         }
+        if !self.disk.exists(&self.dir.join(MASTER)) {
+            self.create(MASTER, &KeyFile::seal(TenantKey(0), &self.fresh(), master, &*self.random))?;
+        }
         let key = Arc::new(self.fresh());
         self.create(&file_name(tenant), &KeyFile::seal(tenant, &key, master, &*self.random))?;
         self.know(tenant, State::Here(Arc::clone(&key)));
@@ -312,7 +325,7 @@ impl TenantKeys {
         if !self.is_on() {
             return Ok(Vec::new());
         }
-        let names = self.disk.list(&self.dir).map_err(failed("list the tenants' keys"))?;
+        let names = names(&*self.disk, &self.dir)?;
         let mut files = Vec::new();
         for name in names {
             let text = name.to_str().filter(|text| *text == MASTER || tenant_of(&name).is_some());
@@ -323,6 +336,11 @@ impl TenantKeys {
             }
         }
         Ok(files)
+    }
+
+    /// Who copies them elsewhere: one at a time.
+    pub(crate) fn copying(&self) -> MutexGuard<'_, ()> {
+        self.copying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fresh(&self) -> Key {

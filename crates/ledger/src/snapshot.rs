@@ -22,6 +22,7 @@ mod store;
 
 use std::collections::HashSet;
 use std::iter::Peekable;
+use std::num::NonZeroUsize;
 
 use ibid_core::TenantKey;
 use ibid_runtime::{Ctx, Stopped};
@@ -188,6 +189,7 @@ pub(crate) fn create(ctx: &Ctx, log: &Log, store: &dyn SnapshotStore, now_ms: u6
         last_sequence: last_sequence.0,
         folder: manifest::folder(log.secret()),
         damaged_records: copy.damaged_records,
+        plain_records: Some(copy.plain_records),
         files,
     };
     // A key is durable before anything is sealed with it, so those of the records above are here by now.
@@ -199,8 +201,52 @@ pub(crate) fn create(ctx: &Ctx, log: &Log, store: &dyn SnapshotStore, now_ms: u6
     Ok(Created { manifest, blocks_written: copy.blocks_written, bytes_written: copy.bytes_written })
 }
 
+/// What was deleted from a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Snapshots.
+    pub snapshots: u64,
+    /// Blocks that no other one needs.
+    pub blocks: u64,
+    /// Snapshots that are left.
+    pub left: u64,
+}
+
+/// Deletes all snapshots but the newest `keep`, then the blocks that none of these needs. Nobody makes a snapshot meanwhile.
+///
+/// # Errors
+/// [`SnapshotError`]; nothing is deleted if one that stays cannot be read, because nobody knows its blocks then.
+pub fn prune(ctx: &Ctx, store: &dyn SnapshotStore, keep: NonZeroUsize) -> Result<Pruned, SnapshotError> {
+    let mut old = list(store)?;
+    let stay = old.split_off(old.len().saturating_sub(keep.get()));
+    let mut needed = HashSet::new();
+    for id in &stay {
+        ctx.check()?;
+        let manifest = read(store, Some(id))?;
+        needed.extend(manifest.files.iter().flat_map(|file| file.blocks.iter().copied()));
+    }
+    // Manifests go first: one without its blocks would pass for a snapshot.
+    for id in &old {
+        ctx.check()?;
+        store.delete(&manifest_name(id))?;
+    }
+    store.sync()?;
+    let mut blocks = 0;
+    for block in store.list(BLOCKS)?.iter().filter_map(|name| BlockHash::parse(name)) {
+        ctx.check()?;
+        if !needed.contains(&block) {
+            store.delete(&block_name(block))?;
+            blocks += 1;
+        }
+    }
+    store.sync()?;
+    Ok(Pruned { snapshots: old.len() as u64, blocks, left: stay.len() as u64 })
+}
+
 /// Makes the keys in `store` those of the folder, the destroyed ones too. Only the difference is written.
 pub(crate) fn update_keys(keys: &TenantKeys, store: &dyn SnapshotStore) -> Result<(), SnapshotError> {
+    // Whoever read the files before a key was destroyed must not put it back after.
+    let _one = keys.copying();
     let files = keys.files().map_err(SnapshotError::Log)?;
     if files.is_empty() {
         return Ok(());
@@ -243,13 +289,14 @@ struct Copy<'a> {
     blocks_written: u64,
     bytes_written: u64,
     damaged_records: u64,
+    plain_records: u64,
 }
 
 impl<'a> Copy<'a> {
     fn new(store: &'a dyn SnapshotStore) -> Result<Copy<'a>, SnapshotError> {
         // One question instead of one for each block.
         let there = store.list(BLOCKS)?.iter().filter_map(|name| BlockHash::parse(name)).collect();
-        Ok(Copy { store, there, blocks_written: 0, bytes_written: 0, damaged_records: 0 })
+        Ok(Copy { store, there, blocks_written: 0, bytes_written: 0, damaged_records: 0, plain_records: 0 })
     }
 
     fn segment(&mut self, ctx: &Ctx, log: &Log, segment: &Segment) -> Result<SnapshotFile, SnapshotError> {
@@ -264,7 +311,9 @@ impl<'a> Copy<'a> {
             let mut block = vec![0; block_bytes(bytes, offset)];
             segment.file.read_at(offset, &mut block).map_err(failed)?;
             offset += block.len() as u64;
-            self.damaged_records += check.damaged_in(&block).map_err(SnapshotError::Log)?;
+            let Looked { damaged, plain } = check.look_at(&block).map_err(SnapshotError::Log)?;
+            self.damaged_records += damaged;
+            self.plain_records += plain;
             blocks.push(self.block(&block)?);
         }
         Ok(SnapshotFile { segment: segment.number, bytes, blocks })
@@ -292,21 +341,32 @@ struct Check<'a, P: Iterator<Item = Place>> {
     start: u64,
 }
 
+/// Of some records.
+#[derive(Default)]
+struct Looked {
+    damaged: u64,
+    /// Not encrypted, though a tenant's bytes may be in them.
+    plain: u64,
+}
+
 impl<P: Iterator<Item = Place>> Check<'_, P> {
-    /// How many of the records that `block` ends are damaged.
-    fn damaged_in(&mut self, block: &[u8]) -> Result<u64, LedgerError> {
+    /// Counts the records that `block` ends.
+    fn look_at(&mut self, block: &[u8]) -> Result<Looked, LedgerError> {
         self.bytes.extend_from_slice(block);
         let end = self.start + self.bytes.len() as u64;
-        let mut damaged = 0;
+        let mut looked = Looked::default();
         while let Some(place) = self.places.next_if(|place| place.end() <= end) {
             let from = (place.offset - self.start) as usize;
             let whole = self.log.whole(place.sequence, &self.bytes[from..from + place.bytes as usize])?;
-            damaged += u64::from(whole.is_none());
+            match whole {
+                None => looked.damaged += 1,
+                Some((header, _)) => looked.plain += u64::from(header.seal.is_none() && place.may_be_a_tenants()),
+            }
         }
         let next = self.places.peek().map_or(end, |place| place.offset.min(end));
         self.bytes.drain(..(next - self.start) as usize);
         self.start = next;
-        Ok(damaged)
+        Ok(looked)
     }
 }
 

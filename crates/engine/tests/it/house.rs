@@ -46,6 +46,7 @@ impl House {
             pool: Pool::new(2, 64).unwrap(),
             models: loaded,
             views: Views::Memory,
+            snapshots: None,
         };
         let config = Config {
             folder: PathBuf::from("data"),
@@ -58,6 +59,7 @@ impl House {
             erase_within: Duration::from_secs(3_600),
             // Nobody moves this clock: what failed is tried again at once.
             retry_pause: Duration::ZERO,
+            master_key: None,
         };
         let (engine, _) = Engine::open(config, parts).unwrap();
         House { disk, clock, models, engine }

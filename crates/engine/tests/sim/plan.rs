@@ -65,6 +65,8 @@ pub(crate) enum Op {
     Kill,
     /// Closed and opened.
     Reopen,
+    /// Closed, and opened with a master key from then on.
+    Encrypt,
 }
 
 struct Draw(SeededRandom);
@@ -112,8 +114,13 @@ impl Draw {
 pub(crate) fn draw(seed: u64) -> Vec<Op> {
     let mut draw = Draw(SeededRandom::new(seed));
     let mut plan = Vec::new();
+    // Some are encrypted from the start, some from somewhere on, some never.
+    let encrypted_from = draw.below(3) as usize * LENGTH / 2;
     (0..TENANTS).for_each(|tenant| plan.extend(creation(tenant)));
     while plan.len() < LENGTH {
+        if plan.len() >= encrypted_from && !plan.contains(&Op::Encrypt) {
+            plan.push(Op::Encrypt);
+        }
         match draw.below(100) {
             0..45 => {
                 let put = draw.put();

@@ -10,7 +10,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use ibid_core::TenantId;
 use ibid_engine::snapshots::{self, FolderStore, Manifest, SnapshotError};
-use ibid_engine::{Candidate, Config, Engine, EngineError, Invariant, Models, Partition, Parts, Stage, Views};
+use ibid_engine::{
+    Candidate, Config, Engine, EngineError, Invariant, MasterKey, Models, Partition, Parts, Stage, Views,
+};
 use ibid_runtime::{Ctx, Fault, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
 
 use crate::model::{Document, Failure, Model, Observed, Write};
@@ -54,6 +56,8 @@ struct Run {
     model: Model,
     /// A write that failed half way: it may have been kept.
     unknown: Option<Write>,
+    /// What is written from the next start on is encrypted.
+    encrypted: bool,
     /// Nothing is written until the next start.
     read_only: bool,
     /// Failures were planned: writes may fail.
@@ -85,6 +89,7 @@ impl Run {
             engine: None,
             model: Model::default(),
             unknown: None,
+            encrypted: false,
             read_only: false,
             faulty: false,
             blurred: false,
@@ -140,6 +145,7 @@ impl Run {
                 retry_pause: RETRY_PAUSE,
                 // When a plan says so.
                 erase_within: Duration::from_hours(24),
+                master_key: self.encrypted.then(master_key),
             };
             let parts = Parts {
                 disk: Arc::new(self.disk.clone()),
@@ -148,6 +154,7 @@ impl Run {
                 pool: self.pool.clone(),
                 models: Models::only(self.words.clone()),
                 views: Views::Memory,
+                snapshots: None,
             };
             let planned = self.disk.planned();
             let (refusals, refused) = (self.disk.refusals(), self.words.refused());
@@ -257,6 +264,10 @@ impl Run {
                 self.disk.kill();
                 return self.start();
             }
+            Op::Encrypt => {
+                self.encrypted = true;
+                return self.step(Op::Reopen);
+            }
             Op::Reopen => {
                 self.engine().close();
                 self.engine = None;
@@ -297,6 +308,8 @@ impl Run {
                 Ok(0)
             }
             Err(EngineError::DiskFull) if self.full || self.faulty => Ok(1),
+            // Its tenant's key could not be written, and so nothing was.
+            Err(EngineError::Ledger(_)) if self.faulty && self.encrypted && !self.disk.is_off() => Ok(0),
             // The machine is about to start again.
             Err(_) if self.disk.is_off() => {
                 self.unknown.get_or_insert(write);
@@ -338,7 +351,7 @@ impl Run {
             return Run::refused(outcome, "no tenant", |error| matches!(error, EngineError::NotFound { .. }));
         }
         let write = Write::DropTenant(tenant);
-        self.acknowledge(write, outcome, |()| write)
+        self.acknowledge(write, outcome, |_| write)
     }
 
     fn create_collection(&mut self, place: Place) -> Result<u64, Failure> {
@@ -359,7 +372,7 @@ impl Run {
             return Run::refused(outcome, "no collection", |error| matches!(error, EngineError::NotFound { .. }));
         }
         let write = Write::DeleteCollection(place);
-        self.acknowledge(write, outcome, |()| write)
+        self.acknowledge(write, outcome, |_| write)
     }
 
     fn put(&mut self, put: Putting, stage: Stage) -> Result<u64, Failure> {
@@ -461,7 +474,8 @@ impl Run {
 
     /// On another machine the snapshot must give what this one has.
     fn restore(&self, manifest: &Manifest) -> Result<(), Failure> {
-        let mut copy = Run { model: self.model.clone(), unknown: self.unknown, ..Run::new() };
+        let mut copy =
+            Run { model: self.model.clone(), unknown: self.unknown, encrypted: self.encrypted, ..Run::new() };
         let failed = |what: String| Failure::new(Invariant::SnapshotRestores, what);
         snapshots::restore(&self.ctx(), &self.store(), manifest, &copy.disk, Path::new(FOLDER))
             .map_err(|error| failed(format!("{}: {error:?}", manifest.id)))?;
@@ -480,6 +494,8 @@ impl Run {
             .map_err(|error| Failure::new(Invariant::SnapshotRestores, format!("a snapshot that is there: {error:?}")))
     }
 
+    /// Destroyed keys are told there by whoever makes the next snapshot: a thread of its own would read this disk at times
+    /// that no seed decides.
     fn store(&self) -> FolderStore {
         FolderStore::new(Arc::new(self.disk.clone()), PathBuf::from("backup"))
     }
@@ -681,4 +697,8 @@ impl Run {
         }
         Ok(())
     }
+}
+
+fn master_key() -> MasterKey {
+    MasterKey::parse(&"5a".repeat(32)).expect("sixty-four digits")
 }

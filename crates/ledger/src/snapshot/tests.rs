@@ -303,9 +303,9 @@ fn a_changed_manifest_is_refused() {
         changed[at] ^= 1;
         assert!(Manifest::decode(id, &changed).is_err(), "byte {at}");
     }
-    let newer = Manifest { format: 2, ..made.manifest.clone() };
+    let newer = Manifest { format: 3, ..made.manifest.clone() };
     let newer = Manifest::decode(id, &newer.encode());
-    assert!(matches!(newer, Err(SnapshotError::Newer { found: 2, supported: 1 })));
+    assert!(matches!(newer, Err(SnapshotError::Newer { found: 3, supported: 2 })));
     // Its checksum is right, what it says is not.
     for segment in [0, 1] {
         let mut odd = made.manifest.clone();
