@@ -23,6 +23,7 @@ mod ask;
 mod bench;
 mod compact;
 mod demo;
+mod erasure;
 mod eval;
 mod ingest;
 mod migrate;
@@ -98,7 +99,9 @@ enum Command {
     Keys(admin::Keys),
     /// Erase what was deleted or replaced from the log now, and give its room back (operator key)
     Compact(compact::Compact),
-    /// Copy everything to the snapshot target; list, verify and restore such copies
+    /// Look whether something deleted is gone from the log, the indexes and the snapshots
+    Erasure(erasure::Erasure),
+    /// Copy everything to the snapshot target; list, verify, restore and prune such copies
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
     /// List, verify, pull, import and quantize models; move a collection to another one
@@ -142,6 +145,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Tenants(tenants) => runtime()?.block_on(tenants.run(global)),
         Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
         Command::Compact(compact) => runtime()?.block_on(compact.run(global)),
+        Command::Erasure(erasure) => runtime()?.block_on(erasure.run(global)),
         Command::Snapshot(snapshot) => snapshot.run(global),
         Command::Models(models) => models.run(global),
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),

@@ -93,7 +93,21 @@ pub struct Limits {
 pub struct Ledger {
     /// How long the bytes of something deleted may stay in it.
     pub erase_within: Duration,
+    /// Where the key is that seals the tenants' keys; `None`: nothing is encrypted.
+    pub master_key: Option<MasterKeySource>,
 }
+
+/// Where the master key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MasterKeySource {
+    /// In a file.
+    File(PathBuf),
+    /// In the environment, as [`MASTER_KEY_VARIABLE`].
+    Environment(Secret),
+}
+
+/// The variable that may hold the master key itself. It is no setting: those are shown.
+pub const MASTER_KEY_VARIABLE: &str = "IBID_MASTER_KEY";
 
 /// Snapshots of the data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -335,6 +349,7 @@ impl Config {
             },
             ledger: Ledger {
                 erase_within: Duration::from_secs(values.whole("ledger.erase_within_s", 1, 30 * 24 * 3_600)? as u64),
+                master_key: master_key(values, environment)?,
             },
             snapshots: Snapshots { target: values.optional_target("snapshots.target")? },
             compute: Compute { threads, jobs_max: values.whole("compute.jobs_max", 16, 1_000_000)? },
@@ -363,6 +378,19 @@ impl Config {
             },
             generators: values.generators(environment)?,
         })
+    }
+}
+
+fn master_key(values: &Values, environment: &BTreeMap<String, String>) -> Result<Option<MasterKeySource>, ConfigError> {
+    let setting = "ledger.master_key_file";
+    let given = environment.get(MASTER_KEY_VARIABLE).filter(|text| !text.is_empty());
+    match (values.optional_path(setting)?, given) {
+        (None, None) => Ok(None),
+        (Some(file), None) => Ok(Some(MasterKeySource::File(file))),
+        (None, Some(text)) => Ok(Some(MasterKeySource::Environment(Secret::new(text.clone())))),
+        (Some(_), Some(_)) => {
+            Err(values.refuse(setting, format!("is set, and so is the variable {MASTER_KEY_VARIABLE}: set one")))
+        }
     }
 }
 

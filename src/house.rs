@@ -8,13 +8,13 @@ use std::time::Duration;
 use ibid_answer::{Extractive, ExtractiveConfig};
 use ibid_core::{CollectionName, Floor, Generate, ModelId, Rerank, TenantId};
 use ibid_engine::snapshots::SnapshotStore;
-use ibid_engine::{Engine, EngineError, Invalid, Models, Opened, Partition, Views};
+use ibid_engine::{Engine, EngineError, Invalid, MasterKey, MasterKeyError, Models, Opened, Partition, Views};
 use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
 use ibid_infer::{Compute, InferError, LanguageModel, LanguageModelConfig, ModelStore};
 use ibid_retrieve::{Rerankers, Retriever};
 use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, SystemRandom};
 
-use crate::config::{self, Config, Generator, Runs};
+use crate::config::{self, Config, Generator, MASTER_KEY_VARIABLE, MasterKeySource, Runs};
 use crate::grpc::upload::Room;
 use crate::snapshots::TargetError;
 use crate::wire::search::Defaults;
@@ -74,6 +74,15 @@ pub enum HouseError {
     /// Snapshots cannot be kept where the configuration says.
     #[error("use snapshots.target")]
     Snapshots(#[source] TargetError),
+    /// The master key cannot be used.
+    #[error("use the master key in {origin}")]
+    MasterKey {
+        /// Where it is.
+        origin: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The data folder cannot be opened.
     #[error("open the data folder {}", folder.display())]
     Engine {
@@ -155,9 +164,38 @@ pub(crate) fn engine_config(config: &Config) -> ibid_engine::Config {
         log_segment_bytes: LOG_SEGMENT_BYTES,
         queue_bytes_max: LOG_QUEUE_BYTES_MAX,
         erase_within: config.ledger.erase_within,
+        // Of the data folder alone: scratch folders have no secrets.
+        master_key: None,
         retry_pause: RETRY_PAUSE,
     }
 }
+
+fn master_key(config: &Config) -> Result<Option<MasterKey>, HouseError> {
+    let Some(source) = &config.ledger.master_key else { return Ok(None) };
+    let (origin, text) = match source {
+        MasterKeySource::Environment(secret) => (format!("variable {MASTER_KEY_VARIABLE}"), secret.expose().to_owned()),
+        MasterKeySource::File(path) => {
+            let origin = format!("file {}", path.display());
+            let failed =
+                |source: std::io::Error| HouseError::MasterKey { origin: origin.clone(), source: source.into() };
+            warn_if_shared(path);
+            (origin.clone(), std::fs::read_to_string(path).map_err(failed)?)
+        }
+    };
+    let failed = |error: MasterKeyError| HouseError::MasterKey { origin, source: error.into() };
+    MasterKey::parse(&text).map(Some).map_err(failed)
+}
+
+#[cfg(unix)]
+fn warn_if_shared(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    if std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+        tracing::warn!(path = %path.display(), "others may read the master key's file; `chmod 600` keeps it to its owner");
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_shared(_: &Path) {}
 
 /// Where models are looked for: the configured folders, then the data folder, beside the program, and where it was built.
 pub fn model_roots(config: &Config) -> Vec<PathBuf> {
@@ -234,8 +272,10 @@ impl House {
             pool: pool.clone(),
             models,
             views: Views::Folder,
+            snapshots: snapshots.clone(),
         };
-        let (engine, opened) = Engine::open(engine_config(config), engine_parts)
+        let engine_config = ibid_engine::Config { master_key: master_key(config)?, ..engine_config(config) };
+        let (engine, opened) = Engine::open(engine_config, engine_parts)
             .map_err(|source| HouseError::Engine { folder: config.data_dir.clone(), source })?;
         let house = House {
             engine,

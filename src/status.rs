@@ -116,7 +116,8 @@ impl ToStatus for SnapshotError {
             }
             SnapshotError::Manifest { .. }
             | SnapshotError::BlockMissing { .. }
-            | SnapshotError::BlockDamaged { .. } => plain(Code::DataLoss, "SNAPSHOT_DAMAGED", self.to_string()),
+            | SnapshotError::BlockDamaged { .. }
+            | SnapshotError::KeyDamaged { .. } => plain(Code::DataLoss, "SNAPSHOT_DAMAGED", self.to_string()),
             SnapshotError::Newer { .. } | SnapshotError::NotEmpty => {
                 plain(Code::FailedPrecondition, "UNFIT", self.to_string())
             }

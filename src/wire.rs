@@ -13,6 +13,7 @@
 //! | `migration.rs`  | changing a collection's model                             |
 //! | `snapshot.rs`   | snapshots of the data folder                              |
 //! | `document.rs`   | documents on their way in and out                         |
+//! | `erasure.rs`    | what is left of something deleted                         |
 //! | `search.rs`     | questions and their settings                              |
 //! | `hit.rs`        | what was found, and how long it took                      |
 //! | `answer.rs`     | questions to be answered, and the events of an answer     |
@@ -20,6 +21,7 @@
 pub(crate) mod answer;
 pub(crate) mod collection;
 pub(crate) mod document;
+pub(crate) mod erasure;
 pub(crate) mod filter;
 pub(crate) mod hit;
 pub(crate) mod key;

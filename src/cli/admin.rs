@@ -115,8 +115,9 @@ impl Tenants {
             Tenants::Delete { name, yes } => {
                 anyhow::ensure!(yes, "this deletes everything that {name} has; say --yes if you mean it");
                 let request = proto::DeleteTenantRequest { name: name.clone() };
-                tenants.delete_tenant(request).await.map_err(|status| explain(&status))?;
-                println!("deleted {}", plain(&name));
+                let deleted = tenants.delete_tenant(request).await.map_err(|status| explain(&status))?.into_inner();
+                let erasure = plain(&deleted.erasure_id);
+                println!("deleted {}; whether its bytes are gone: ibid erasure {erasure}", plain(&name));
             }
         }
         Ok(())

@@ -78,6 +78,7 @@ impl Run {
             pool: parts.pool.clone(),
             models: Models::only(Arc::clone(&model)),
             views: Views::Folder,
+            snapshots: None,
         };
         let engine_config = ibid_engine::Config { folder: scratch.clone(), ..crate::house::engine_config(&config) };
         let (engine, _) = tokio::task::block_in_place(|| Engine::open(engine_config, engine_parts))?;

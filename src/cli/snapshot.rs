@@ -29,11 +29,11 @@ const ASKED_MAX: usize = 20;
 const HITS: usize = 10;
 const PAGE: usize = 100;
 
-/// Copy everything to the snapshot target; list, verify and restore such copies.
+/// Copy everything to the snapshot target; list, verify, restore and prune such copies.
 ///
 /// A snapshot is the log as of one moment; the indexes are made anew from it. Only what the target does not have is copied.
-/// The files in the data folder's `keys` and `models` are not in it. The target holds the log as it is: whoever can read it
-/// can read every document.
+/// The files in the data folder's `keys` and `models` are not in it. The target holds the log as it is: where
+/// that is not encrypted, whoever can read it can read every document.
 #[derive(Debug, Subcommand)]
 pub(super) enum Snapshot {
     /// Copy what the target of the setting snapshots.target does not have (operator key)
@@ -52,6 +52,12 @@ pub(super) enum Snapshot {
         /// Compare the blocks and nothing else
         #[arg(long)]
         blocks_only: bool,
+    },
+    /// Delete all snapshots of the target but the newest (operator key)
+    Prune {
+        /// How many stay
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        keep: u32,
     },
     /// Write a snapshot into a new data folder; no server is needed
     Restore {
@@ -109,6 +115,7 @@ impl Snapshot {
                 report(&manifest, asked, global.json);
                 Ok(())
             }
+            Snapshot::Prune { keep } => runtime()?.block_on(prune(global, keep)),
             Snapshot::Restore { id, to, from } => {
                 let store = from.open(&config)?;
                 let manifest = read(&*store, id.as_deref())?;
@@ -141,6 +148,20 @@ async fn create(global: &Global) -> anyhow::Result<()> {
     }
     let damaged = snapshot.damaged_records;
     ensure!(damaged == 0, "{damaged} records of the log are damaged, and they are so in the snapshot");
+    Ok(())
+}
+
+async fn prune(global: &Global, keep: u32) -> anyhow::Result<()> {
+    let session = Session::open(global, As::Operator).await?;
+    let pruned = session.operations().prune_snapshots(proto::PruneSnapshotsRequest { keep }).await;
+    session.close().await?;
+    let proto::PruneSnapshotsResponse { snapshots, blocks, left } =
+        pruned.map_err(|status| explain(&status))?.into_inner();
+    if global.json {
+        println!("{}", json!({ "snapshots": snapshots, "blocks": blocks, "left": left }));
+    } else {
+        println!("deleted {snapshots} snapshots and {blocks} blocks that no other needs; {left} are left");
+    }
     Ok(())
 }
 

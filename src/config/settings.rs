@@ -66,6 +66,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "seconds until the bytes of something deleted have left the log, 1 to 2,592,000; `ibid compact` does it at once",
     },
     Setting {
+        key: "ledger.master_key_file",
+        variable: "IBID_MASTER_KEY_FILE",
+        default: "",
+        about: "file with 64 hexadecimal digits, as `openssl rand -hex 32` makes them: the log and snapshots are encrypted from then on, and the data folder opens with this key alone; or the key itself in IBID_MASTER_KEY; empty: nothing is encrypted",
+    },
+    Setting {
         key: "snapshots.target",
         variable: "IBID_SNAPSHOTS_TARGET",
         default: "",

@@ -29,6 +29,17 @@ fn the_defaults_are_valid() {
 }
 
 #[test]
+fn the_master_key_comes_from_one_place() {
+    let file = "[ledger]\nmaster_key_file = 'm'";
+    assert_eq!(from(file, &[], &[]).unwrap().ledger.master_key, Some(MasterKeySource::File(PathBuf::from("m"))));
+    let given = from("", &[("IBID_MASTER_KEY", "5a")], &[]).unwrap();
+    assert!(matches!(given.ledger.master_key, Some(MasterKeySource::Environment(_))));
+    assert!(!format!("{given:?}").contains("5a\""));
+    let both = from(file, &[("IBID_MASTER_KEY", "5a")], &[]).unwrap_err().to_string();
+    assert!(both.contains("ledger.master_key_file is set, and so is the variable IBID_MASTER_KEY"), "{both}");
+}
+
+#[test]
 fn a_flag_goes_before_the_environment_before_the_file() {
     let file = "data_dir = 'file'\n[server]\nlisten = '127.0.0.1:1'\n[rerank]\ndepth = 5";
     let environment = [("IBID_LISTEN", "127.0.0.1:2"), ("IBID_DATA_DIR", "~/there"), ("HOME", "/home/me")];

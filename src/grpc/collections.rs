@@ -91,8 +91,8 @@ impl CollectionService for Collections {
     ) -> Result<Response<DeleteCollectionResponse>, Status> {
         let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Admin)?;
         let name = wire::collection::name("name", &request.get_ref().name).or_status()?;
-        self.0.engine.delete_collection(&tenant, &name).await.or_status()?;
-        Ok(Response::new(DeleteCollectionResponse {}))
+        let erased = self.0.engine.delete_collection(&tenant, &name).await.or_status()?;
+        Ok(Response::new(DeleteCollectionResponse { erasure_id: erased.to_string() }))
     }
 
     async fn start_migration(

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::Shared;
 use futures::stream::{self, BoxStream, StreamExt};
-use ibid_core::{DocumentId, Scope, TenantId};
+use ibid_core::{DocumentId, Identity, Scope, TenantId};
 use ibid_engine::Partition;
 use ibid_runtime::Ctx;
 use tonic::metadata::MetadataMap;
@@ -22,10 +22,11 @@ use crate::proto::ingest_response::Outcome;
 use crate::proto::{
     DeleteDocumentRequest, DeleteDocumentResponse, Document, DocumentHeader, GetDocumentRequest, GetDocumentResponse,
     IngestRequest, IngestResponse, ListDocumentsRequest, ListDocumentsResponse, PutDocumentRequest,
-    PutDocumentResponse, PutResult,
+    PutDocumentResponse, PutResult, VerifyErasureRequest, VerifyErasureResponse,
 };
-use crate::status::{OrStatus, out_of_range, to_rpc};
+use crate::status::{OrStatus, out_of_range, scope_missing, to_rpc};
 use crate::wire::document::{Address, Piece};
+use crate::wire::erasure::Asked;
 use crate::wire::page::Page;
 use crate::{auth, wire};
 
@@ -117,7 +118,29 @@ impl DocumentService for Documents {
         let address = wire::document::address(collection, document_id).or_status()?;
         let partition = self.partition(&call.ctx, &tenant, &address).await?;
         let generation = partition.delete(&call.ctx, &address.id).await.or_status()?.0;
-        Ok(Response::new(DeleteDocumentResponse { generation }))
+        let erasure_id = partition.erased(&address.id).to_string();
+        Ok(Response::new(DeleteDocumentResponse { generation, erasure_id }))
+    }
+
+    async fn verify_erasure(
+        &self,
+        request: Request<VerifyErasureRequest>,
+    ) -> Result<Response<VerifyErasureResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let by = auth::identity(&self.0.engine, request.metadata())?;
+        if let Identity::Tenant(tenant) = &by
+            && !tenant.may(Scope::Ingest)
+        {
+            return Err(scope_missing(Scope::Ingest));
+        }
+        let erased = match wire::erasure::request(request.into_inner()).or_status()? {
+            Asked::Id(erased) => erased,
+            Asked::Document(Address { collection, id }) => {
+                self.0.engine.erased_document(&by, &collection, &id).or_status()?
+            }
+        };
+        let erasure = self.0.engine.verify_erasure(&call.ctx, &by, erased).await.or_status()?;
+        Ok(Response::new(wire::erasure::render(&erasure)))
     }
 }
 

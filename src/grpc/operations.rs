@@ -1,9 +1,10 @@
 //! What keeps a data folder in shape, for operators.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use ibid_engine::EngineError;
-use ibid_engine::snapshots::{self, SnapshotError, SnapshotStore};
+use ibid_engine::snapshots::{self, Pruned, SnapshotError, SnapshotStore};
+use ibid_engine::{EngineError, Invalid};
 use ibid_runtime::start_thread;
 use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
@@ -14,7 +15,7 @@ use crate::house::House;
 use crate::proto::operations_service_server::OperationsService;
 use crate::proto::{
     CompactRequest, CompactResponse, CreateSnapshotRequest, CreateSnapshotResponse, ListSnapshotsRequest,
-    ListSnapshotsResponse, Snapshot,
+    ListSnapshotsResponse, PruneSnapshotsRequest, PruneSnapshotsResponse, Snapshot,
 };
 use crate::status::OrStatus;
 use crate::wire;
@@ -50,6 +51,19 @@ impl OperationsService for Operations {
         }))
     }
 
+    async fn prune_snapshots(
+        &self,
+        request: Request<PruneSnapshotsRequest>,
+    ) -> Result<Response<PruneSnapshotsResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let operator = auth::operator(&self.0.engine, request.metadata())?;
+        let keep = keep(request.get_ref().keep).or_status()?;
+        let store = self.0.snapshots().or_status()?;
+        let pruned = self.0.engine.prune_snapshots(&call.ctx, &operator, store, keep).await.or_status()?;
+        let Pruned { snapshots, blocks, left } = pruned;
+        Ok(Response::new(PruneSnapshotsResponse { snapshots, blocks, left }))
+    }
+
     async fn list_snapshots(
         &self,
         request: Request<ListSnapshotsRequest>,
@@ -66,6 +80,11 @@ impl OperationsService for Operations {
         let snapshots = listed.map_err(EngineError::of_snapshot).or_status()?;
         Ok(Response::new(ListSnapshotsResponse { snapshots }))
     }
+}
+
+/// How many snapshots stay.
+fn keep(given: u32) -> Result<NonZeroUsize, Invalid> {
+    NonZeroUsize::new(given as usize).ok_or_else(|| Invalid::new("keep", "is 0, expected at least 1"))
 }
 
 /// The newest `limit` snapshots, the newest first.

@@ -57,7 +57,7 @@ impl TenantService for Tenants {
     ) -> Result<Response<DeleteTenantResponse>, Status> {
         let operator = auth::operator(&self.0.engine, request.metadata())?;
         let name = wire::tenant::name("name", &request.get_ref().name).or_status()?;
-        self.0.engine.delete_tenant(&operator, &name).await.or_status()?;
-        Ok(Response::new(DeleteTenantResponse {}))
+        let erased = self.0.engine.delete_tenant(&operator, &name).await.or_status()?;
+        Ok(Response::new(DeleteTenantResponse { erasure_id: erased.to_string() }))
     }
 }

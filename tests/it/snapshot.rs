@@ -159,7 +159,7 @@ async fn operator_compacts(operator: &Client) -> Result<(), Status> {
     operator.operations().compact(CompactRequest {}).await.map(drop)
 }
 
-fn copy_keys(from: &Path, to: &Path) {
+pub(crate) fn copy_keys(from: &Path, to: &Path) {
     fs::create_dir(to.join("keys")).unwrap();
     for key in fs::read_dir(from.join("keys")).unwrap().map(|entry| entry.unwrap()) {
         fs::copy(key.path(), to.join("keys").join(key.file_name())).unwrap();

@@ -14,7 +14,7 @@ use ibid_runtime::{Ctx, start_thread};
 use crate::compact::READERS_LEAVE;
 use crate::engine::{Engine, Shared};
 use crate::error::{EngineError, Invalid};
-use crate::partition::State;
+use crate::partition::{Partition, State};
 
 /// Something that was deleted, by a name that outlives it: of a deleted tenant or collection nothing else does. It tells
 /// nothing of what it stood for.
@@ -133,6 +133,13 @@ impl FromStr for Erased {
         };
         // One text for each, and nothing behind it.
         erased.filter(|erased| erased.to_string() == text).ok_or_else(wrong)
+    }
+}
+
+impl Partition {
+    /// The name for the erasure of one of its documents.
+    pub fn erased(&self, document: &DocumentId) -> Erased {
+        Erased::document(self.state.key, self.state.shared.keys.document(self.state.key, document))
     }
 }
 

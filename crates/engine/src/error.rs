@@ -178,10 +178,9 @@ impl EngineError {
                 EngineError::Damaged(error.to_string())
             }
             LedgerError::KeyLost { .. } => EngineError::Damaged(error.to_string()),
-            LedgerError::Unfinished
-            | LedgerError::MasterKeyForm
-            | LedgerError::MasterKeyMissing
-            | LedgerError::MasterKeyWrong => EngineError::Unfit(error.to_string()),
+            LedgerError::Unfinished | LedgerError::MasterKeyMissing | LedgerError::MasterKeyWrong => {
+                EngineError::Unfit(error.to_string())
+            }
             LedgerError::Locked
             | LedgerError::Read { .. }
             | LedgerError::TooLarge { .. }

@@ -73,7 +73,9 @@ pub use erasure::{Erased, Erasure, ErasureCheck, ErasurePlace};
 pub use error::{EngineError, Invalid};
 #[cfg(feature = "planted")]
 pub use ibid_ledger::planted;
-pub use ibid_ledger::{Compacted, MasterKey, ModelVersion, SecondRole, Switching, snapshot as snapshots};
+pub use ibid_ledger::{
+    Compacted, MasterKey, MasterKeyError, ModelVersion, SecondRole, Switching, snapshot as snapshots,
+};
 pub use invariants::{Invariant, Violation};
 pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};

@@ -1,4 +1,4 @@
-//! A provider's key.
+//! A key that the configuration holds.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ impl Secret {
         Secret(text)
     }
 
-    pub(crate) fn expose(&self) -> &str {
+    /// The text, for whoever has to show it to somebody else.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }

@@ -9,12 +9,15 @@ use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::LedgerError;
-
 /// A nonce's length in bytes.
 pub(crate) const NONCE_BYTES: usize = 24;
 /// What sealing adds, in bytes.
 pub(crate) const TAG_BYTES: usize = 16;
+
+/// It is no master key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected 64 hexadecimal digits; `openssl rand -hex 32` makes such a key")]
+pub struct MasterKeyError;
 
 /// The key that the tenants' keys are sealed with. It is in no file of the data folder. Forgotten when it is dropped.
 #[derive(Clone)]
@@ -24,16 +27,16 @@ impl MasterKey {
     /// From 64 hexadecimal digits, blanks around them apart.
     ///
     /// # Errors
-    /// [`LedgerError::MasterKeyForm`]
-    pub fn parse(text: &str) -> Result<MasterKey, LedgerError> {
+    /// [`MasterKeyError`]
+    pub fn parse(text: &str) -> Result<MasterKey, MasterKeyError> {
         let digits = text.trim().as_bytes();
         let mut bytes = Zeroizing::new([0; 32]);
         if digits.len() != 2 * bytes.len() {
-            return Err(LedgerError::MasterKeyForm);
+            return Err(MasterKeyError);
         }
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
             let value = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-            let (high, low) = value(pair[0]).zip(value(pair[1])).ok_or(LedgerError::MasterKeyForm)?;
+            let (high, low) = value(pair[0]).zip(value(pair[1])).ok_or(MasterKeyError)?;
             *byte = high << 4 | low;
         }
         Ok(MasterKey(Key(*bytes)))
@@ -115,7 +118,7 @@ mod tests {
         let key = MasterKey::parse(&text).unwrap();
         assert_eq!(key.key().bytes()[..4], [0x0a, 0xf1, 0x0a, 0xf1]);
         for wrong in ["", "0a", &"g".repeat(64), &"0".repeat(65), &"ä".repeat(32)] {
-            assert!(matches!(MasterKey::parse(wrong), Err(LedgerError::MasterKeyForm)), "{wrong}");
+            assert!(matches!(MasterKey::parse(wrong), Err(MasterKeyError)), "{wrong}");
         }
         assert_eq!(format!("{key:?}"), "MasterKey(..)");
     }

@@ -83,9 +83,6 @@ pub enum LedgerError {
     /// Every copy of the folder's secret is damaged: no internal key can be derived from a name.
     #[error("every copy of the folder's secret is damaged; restore the folder from a backup")]
     NoSecret,
-    /// Not a master key.
-    #[error("the master key is not 64 hexadecimal digits; `openssl rand -hex 32` makes one")]
-    MasterKeyForm,
     /// The folder is encrypted, and nobody gave the key.
     #[error("the data folder is encrypted and no master key is configured; configure the one it was made with")]
     MasterKeyMissing,

@@ -273,11 +273,10 @@ impl TenantKeys {
 
     fn create(&self, name: &str, file: &KeyFile) -> Result<(), LedgerError> {
         let made = self.disk.create_dir_all(&self.dir);
-        made.and_then(|()| write_atomic(&*self.disk, &self.dir.join(name), &file.encode())).map_err(|error| match error
-            .kind()
-        {
-            io::ErrorKind::StorageFull => LedgerError::Full,
-            _ => failed("write a tenant's key")(error),
+        let written = made.and_then(|()| write_atomic(&*self.disk, &self.dir.join(name), &file.encode()));
+        written.map_err(|error| {
+            let full = error.kind() == io::ErrorKind::StorageFull;
+            if full { LedgerError::Full } else { failed("write a tenant's key")(error) }
         })
     }
 

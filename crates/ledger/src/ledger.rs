@@ -325,12 +325,13 @@ impl Ledger {
             Ok(head.filter(|head| head.current.is_tombstone()).and_then(|head| head.current.deleted))
         })?;
         let Some(deletion) = deletion else { return Ok(None) };
-        match self.log.read(deletion)? {
-            Record::TenantDeleted { deleted_ms, .. }
-            | Record::CollectionDeleted { deleted_ms, .. }
-            | Record::DocumentDeleted { deleted_ms, .. } => Ok(Some(deleted_ms)),
-            _ => Err(LedgerError::Corrupt { sequence: deletion }),
+        if let Record::TenantDeleted { deleted_ms, .. }
+        | Record::CollectionDeleted { deleted_ms, .. }
+        | Record::DocumentDeleted { deleted_ms, .. } = self.log.read(deletion)?
+        {
+            return Ok(Some(deleted_ms));
         }
+        Err(LedgerError::Corrupt { sequence: deletion })
     }
 
     /// The records that say which tenants, keys and collections there are, in order; [`Record::FolderCreated`] is the first.

@@ -85,7 +85,7 @@ mod segment;
 pub mod snapshot;
 
 pub use batch::Pending;
-pub use cipher::MasterKey;
+pub use cipher::{MasterKey, MasterKeyError};
 pub use compressed::Compressed;
 pub use embedding::{Embedding, ModelVersion, SecondModel, SecondRole, Switching};
 pub use error::LedgerError;

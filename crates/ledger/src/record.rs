@@ -322,11 +322,13 @@ impl Record {
 
     /// The tenant that gave the bytes it holds, if one did.
     pub(crate) fn holds_bytes_of_tenant(&self) -> Option<TenantKey> {
-        match self {
-            Record::TenantCreated { tenant, .. } => Some(*tenant),
-            Record::KeyCreated { key } => key.tenant,
-            other => other.place().map(|(partition, _)| partition.tenant),
+        if let Record::TenantCreated { tenant, .. } = self {
+            return Some(*tenant);
         }
+        if let Record::KeyCreated { key } = self {
+            return key.tenant;
+        }
+        self.place().map(|(partition, _)| partition.tenant)
     }
 
     /// Which kind of change it is.

@@ -51,7 +51,19 @@ impl VectorIndex {
     /// [`VectorError::Stopped`]; what was finished before stays.
     pub fn erase(&self, ctx: &Ctx) -> Result<Maintained, VectorError> {
         let _maintaining = lock(&self.maintainer);
+        self.forget_removed();
         self.merge_while_due(ctx, 0)
+    }
+
+    /// Takes what was removed out of what is in memory alone, which a save leaves out anyway.
+    fn forget_removed(&self) {
+        let dimension = self.config().dimension;
+        self.republish(|runs| {
+            for run in runs.iter_mut().filter(|run| run.stage == Stage::Fresh && run.live_len() < run.segment.len()) {
+                *run = Run::new(Segment::merge([&*run], dimension), Stage::Fresh);
+            }
+            runs.retain(|run| run.segment.len() > 0);
+        });
     }
 
     fn merge_while_due(&self, ctx: &Ctx, dead_percent_max: usize) -> Result<Maintained, VectorError> {

@@ -166,6 +166,7 @@ impl House {
             pool: self.parts.pool.clone(),
             models: Models::only(Arc::clone(&self.model)),
             views: Views::Folder,
+            snapshots: None,
         };
         let config = ibid_engine::Config { folder: folder.to_owned(), ..self.config.clone() };
         Ok(tokio::task::block_in_place(|| Engine::open(config, parts))?.0)

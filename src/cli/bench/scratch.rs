@@ -35,6 +35,7 @@ impl Scratch {
             pool: pool.clone(),
             models: Models::only(model),
             views: Views::Folder,
+            snapshots: None,
         };
         let config = ibid_engine::Config { folder: folder.clone(), ..crate::house::engine_config(config) };
         let (engine, _) = tokio::task::block_in_place(|| Engine::open(config, parts))?;
