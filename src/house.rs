@@ -24,6 +24,8 @@ const GRAPH_FROM: usize = 20_000;
 /// sled opens in well under a second unless it is damaged.
 const INDEX_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const LOG_SEGMENT_BYTES: u64 = 128 << 20;
+/// One write in dozens is longer by so much.
+const LOG_ROOM_BYTES: u64 = 1 << 20;
 /// Some of the largest documents.
 const LOG_QUEUE_BYTES_MAX: u64 = 256 << 20;
 /// Long enough that a disk which stays full costs nothing, short enough that nobody waits for it.
@@ -162,6 +164,7 @@ pub(crate) fn engine_config(config: &Config) -> ibid_engine::Config {
         graph_from: GRAPH_FROM,
         index_open_timeout: INDEX_OPEN_TIMEOUT,
         log_segment_bytes: LOG_SEGMENT_BYTES,
+        log_room_bytes: LOG_ROOM_BYTES,
         queue_bytes_max: LOG_QUEUE_BYTES_MAX,
         erase_within: config.ledger.erase_within,
         // Of the data folder alone: scratch folders have no secrets.

@@ -25,6 +25,8 @@ pub struct Config {
     pub index_open_timeout: Duration,
     /// Length of one log file in bytes.
     pub log_segment_bytes: u64,
+    /// Zeros written to the log in advance, in bytes: syncing what overwrites them is faster.
+    pub log_room_bytes: u64,
     /// Bytes that may wait for the log before writes are refused.
     pub queue_bytes_max: u64,
     /// How long the bytes of something deleted may stay in the log.

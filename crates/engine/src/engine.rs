@@ -104,6 +104,7 @@ impl Engine {
         };
         let ledger_config = ibid_ledger::Config {
             segment_bytes_max: config.log_segment_bytes,
+            room_bytes: config.log_room_bytes,
             queue_bytes_max: config.queue_bytes_max,
             index_open_max: config.index_open_timeout,
             index_cache_bytes: 64 << 20,

@@ -57,6 +57,7 @@ fn appends(
 ) -> Result<(f64, f64), Box<dyn std::error::Error>> {
     let config = Config {
         segment_bytes_max: 256 << 20,
+        room_bytes: 1 << 20,
         queue_bytes_max: 64 << 20,
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 64 << 20,

@@ -1,6 +1,8 @@
 //! The log: segments in order, `log/<20 digits>.log`. Reading and scanning; `log/open.rs` opens, `log/writer.rs` appends,
 //! `log/compact.rs` leaves out what is of no use any more.
 //!
+//! Behind the last segment's records there may be zeros: room that was made in advance. A segment that is full has none.
+//!
 //! What may be cut from the end. A group of records is written in one piece and synced before the next one is written,
 //! and every record says which sequence was durable when it was written. So a record that a later one calls durable was
 //! synced: if it is damaged, it is reported and stepped over. A damaged record that no later one calls durable belongs
@@ -29,7 +31,7 @@ pub use compact::Compacted;
 pub(crate) use compact::Needed;
 pub(crate) use open::Opened;
 pub use writer::Stats;
-pub(crate) use writer::{WriteError, Writer};
+pub(crate) use writer::{Sizes, WriteError, Writer};
 
 /// A piece of the log that cannot be read. The rest is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -109,7 +109,17 @@ impl<'a> Walk<'a> {
         self.durable
     }
 
-    /// The next step; `None` at the segment's end.
+    /// Where the records end, once the walk has.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many bytes from `from` on are more than room.
+    pub(crate) fn content_from(&mut self, from: u64) -> Result<u64, LedgerError> {
+        Ok(self.window.content_end(from)?.map_or(0, |end| end - from))
+    }
+
+    /// The next step; `None` at the segment's end, or where nothing but room follows.
     ///
     /// # Errors
     /// The file cannot be read, or holds a record of another format.
@@ -118,6 +128,9 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let Some((header, header_checksum)) = self.header_at(self.offset)? else {
+            if self.window.is_room_from(self.offset)? {
+                return Ok(None);
+            }
             return self.step_over().map(Some);
         };
         let (offset, sequence) = (self.offset, header.sequence);
@@ -176,6 +189,31 @@ impl<'a> Window<'a> {
     /// Of `file` up to `end`; reads at least `ahead_bytes` at a time.
     pub(crate) fn new(file: &'a dyn DiskFile, end: u64, ahead_bytes: u64) -> Window<'a> {
         Window { file, end, ahead_bytes, start: 0, bytes: Vec::new() }
+    }
+
+    /// The byte after the last one from `from` on that is not zero; `None` if all are: room for records to come.
+    pub(crate) fn content_end(&mut self, from: u64) -> Result<Option<u64>, LedgerError> {
+        let (mut at, mut end) = (from, None);
+        while at < self.end {
+            let len = (self.end - at).min(64 << 10);
+            let bytes = self.get(at, len as usize)?.unwrap_or_default();
+            end = bytes.iter().rposition(|byte| *byte != 0).map(|last| at + last as u64 + 1).or(end);
+            at += len;
+        }
+        Ok(end)
+    }
+
+    /// Whether nothing but room is left from `from` on.
+    pub(crate) fn is_room_from(&mut self, from: u64) -> Result<bool, LedgerError> {
+        let mut at = from;
+        while at < self.end {
+            let len = (self.end - at).min(64 << 10);
+            if self.get(at, len as usize)?.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)) {
+                return Ok(false);
+            }
+            at += len;
+        }
+        Ok(true)
     }
 
     /// `len` bytes at `offset`; `None` if the file ends before.

@@ -55,6 +55,7 @@ impl House {
             graph_from: 1_000,
             index_open_timeout: Duration::from_secs(5),
             log_segment_bytes: 1 << 20,
+            log_room_bytes: 10_000,
             queue_bytes_max: 1 << 24,
             erase_within: Duration::from_secs(3_600),
             // Nobody moves this clock: what failed is tried again at once.

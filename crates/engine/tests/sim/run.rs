@@ -141,6 +141,7 @@ impl Run {
                 index_open_timeout: Duration::from_secs(5),
                 // A few records, so that segments end often.
                 log_segment_bytes: 6_000,
+                log_room_bytes: 1_000,
                 queue_bytes_max: 1 << 24,
                 retry_pause: RETRY_PAUSE,
                 // When a plan says so.

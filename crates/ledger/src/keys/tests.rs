@@ -22,6 +22,7 @@ fn master(byte: &str) -> Option<MasterKey> {
 fn open_at(disk: &MemoryDisk, folder: &str, master_key: Option<MasterKey>) -> Result<(Ledger, Report), LedgerError> {
     let config = Config {
         segment_bytes_max: 2_000,
+        room_bytes: 400,
         queue_bytes_max: 1 << 20,
         index_open_max: Duration::from_secs(30),
         index_cache_bytes: 1 << 20,

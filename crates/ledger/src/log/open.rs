@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use ibid_runtime::{Disk, DiskFile};
 
 use super::tail;
-use super::{Damaged, Log, Secret, State, Writer, segment_number, segment_path};
+use super::{Damaged, Log, Secret, Sizes, State, Writer, segment_number, segment_path};
 use crate::contents::{Contents, Place};
 use crate::frame::{self, FolderId, RecordHeader, SegmentHeader};
 use crate::keys::TenantKeys;
@@ -31,7 +31,7 @@ impl Log {
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
-        segment_bytes_max: u64,
+        sizes: Sizes,
         keys: Arc<TenantKeys>,
         fresh: impl FnOnce() -> [u8; 32],
     ) -> Result<Opened, LedgerError> {
@@ -49,7 +49,7 @@ impl Log {
         let tail = tail::settle(&*disk, &dir, &mut segments, folder)?;
         let state = RwLock::new(State { segments, replaced: Vec::new() });
         let log = Arc::new(Log { disk, dir, folder, secret: Secret(secret), keys, state });
-        let writer = Writer::new(Arc::clone(&log), segment_bytes_max, &tail)?;
+        let writer = Writer::new(Arc::clone(&log), sizes, &tail)?;
         Ok(Opened { log, writer, torn_bytes: tail.torn_bytes, checkpoint: tail.checkpoint })
     }
 }
@@ -203,15 +203,32 @@ impl Seam {
     }
 }
 
-/// The table of contents at the segment's end, and where it starts; `None` if there is none, or not a whole one.
+/// The byte after the last one of `file`, `bytes` long, that is not zero: room is left out, also some that was cut off and came
+/// back with a power cut.
+fn written_end(file: &dyn DiskFile, bytes: u64) -> Result<u64, LedgerError> {
+    let mut end = bytes;
+    while end > 0 {
+        let mut piece = vec![0; end.min(16 << 10) as usize];
+        let start = end - piece.len() as u64;
+        file.read_at(start, &mut piece).map_err(LedgerError::read("look for a segment's end"))?;
+        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
+            return Ok(start + last as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+/// The table of contents behind the segment's records, and where it starts; `None` if there is none, or not a whole one.
 fn table(segment: &Segment) -> Result<Option<(Contents, u64)>, LedgerError> {
     let read = LedgerError::read("read a segment's table of contents");
-    let Some(tail_at) = segment.end.checked_sub(Contents::TAIL_BYTES) else { return Ok(None) };
+    let end = written_end(&*segment.file, segment.end)?;
+    let Some(tail_at) = end.checked_sub(Contents::TAIL_BYTES) else { return Ok(None) };
     let mut tail = [0; Contents::TAIL_BYTES as usize];
     segment.file.read_at(tail_at, &mut tail).map_err(read)?;
-    let start = Contents::length(&tail).and_then(|length| segment.end.checked_sub(length));
+    let start = Contents::length(&tail).and_then(|length| end.checked_sub(length));
     let Some(start) = start.filter(|start| *start >= SegmentHeader::BYTES as u64) else { return Ok(None) };
-    let mut bytes = vec![0; usize::try_from(segment.end - start).unwrap_or(0)];
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
     segment.file.read_at(start, &mut bytes).map_err(LedgerError::read("read a segment's table of contents"))?;
     let contents = Contents::decode(&bytes, start);
     Ok(contents

@@ -72,7 +72,7 @@ fn survey(last: &mut Segment, folder: FolderId, expected: Sequence, durable: Seq
         checkpoint: None,
     };
     // The segment's header was synced with its first group.
-    let (mut cut, mut unproved) = (last.end, (durable < expected).then_some(0));
+    let (mut cut, mut unproved) = (None, (durable < expected).then_some(0));
     let mut contents = Contents::new(expected);
     // What is missing before the segment; what is damaged in it is told anew, now that bodies are read.
     let before = last.damaged.iter().filter(|damaged| damaged.segment != last.number || damaged.offset == 0);
@@ -81,7 +81,7 @@ fn survey(last: &mut Segment, folder: FolderId, expected: Sequence, durable: Seq
     while let Some(step) = walk.next()? {
         match step {
             Step::Damaged { sequence, offset } if sequence > durable => {
-                cut = offset;
+                cut = Some(offset);
                 break;
             }
             Step::Damaged { sequence, offset } => {
@@ -104,7 +104,8 @@ fn survey(last: &mut Segment, folder: FolderId, expected: Sequence, durable: Seq
     if let Some(from) = compacted {
         (tail.sequence, tail.checksum) = (tail.sequence.max(from.sequence), from.checksum);
     }
-    tail.torn_bytes = last.end - cut;
+    let cut = cut.unwrap_or(walk.end());
+    tail.torn_bytes = walk.content_from(cut)?;
     if last.sealed {
         // Its records were durable before its table was written.
         let end = last.file.len().and_then(|len| secure(last, len, last.end));

@@ -19,10 +19,21 @@ pub struct Stats {
     pub records: u64,
     /// Groups of records, each written in one piece and synced once.
     pub groups: u64,
+    /// Their bytes in the log, headers included.
+    pub bytes: u64,
     /// Calls of `fdatasync`.
     pub syncs: u64,
     /// Segments that became full.
     pub sealed: u64,
+}
+
+/// How long the log's files are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    /// A segment is not made longer, unless one group alone is.
+    pub(crate) segment_bytes_max: u64,
+    /// Room that is made in advance.
+    pub(crate) room_bytes: u64,
 }
 
 /// Why a group was not made durable.
@@ -48,8 +59,13 @@ impl From<WriteError> for LedgerError {
 pub(crate) struct Writer {
     log: Arc<Log>,
     segment_bytes_max: u64,
+    /// How many zeros are written behind a group once there is no room for the next: what overwrites them changes no length,
+    /// and its sync has no metadata to wait for.
+    room_bytes: u64,
     file: Arc<dyn DiskFile>,
     end: u64,
+    /// Zeros behind the end.
+    room: u64,
     /// Its table of contents is written: what comes next goes into another one.
     sealed: bool,
     sequence: Sequence,
@@ -62,7 +78,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`LedgerError::Write`], [`LedgerError::Full`]: the segment cannot be made.
-    pub(super) fn new(log: Arc<Log>, segment_bytes_max: u64, tail: &Tail) -> Result<Writer, LedgerError> {
+    pub(super) fn new(log: Arc<Log>, sizes: Sizes, tail: &Tail) -> Result<Writer, LedgerError> {
         let (sequence, checksum) = (tail.sequence, tail.checksum);
         let last = log.segments().pop();
         let last = match last {
@@ -71,9 +87,10 @@ impl Writer {
         };
         let Segment { file, end, sealed, .. } = last;
         // Offsets in a table of contents are 32 bits wide.
-        let segment_bytes_max = segment_bytes_max.min(1 << 30);
+        let segment_bytes_max = sizes.segment_bytes_max.min(1 << 30);
+        let room_bytes = sizes.room_bytes;
         let stats = Stats::default();
-        Ok(Writer { log, segment_bytes_max, file, end, sealed, sequence, checksum, stats })
+        Ok(Writer { log, segment_bytes_max, room_bytes, file, end, room: 0, sealed, sequence, checksum, stats })
     }
 
     /// The highest sequence used: the last durable record's.
@@ -109,30 +126,57 @@ impl Writer {
             piece.extend_from_slice(&header);
             piece.extend_from_slice(body.bytes());
         }
-        self.append(&piece)?;
+        self.append(&mut piece)?;
         self.stats.groups += 1;
         self.stats.records += group.len() as u64;
-        self.end += piece.len() as u64;
+        self.stats.bytes += group_bytes as u64;
+        self.end += group_bytes as u64;
         self.sequence = Sequence(self.sequence.0 + group.len() as u64);
         self.checksum = checksum;
         self.log.publish(&places);
         Ok(first)
     }
 
-    /// Writes `piece` behind everything there is and syncs it.
-    fn append(&mut self, piece: &[u8]) -> Result<(), WriteError> {
-        match self.file.write_at(self.end, piece) {
-            Err(full) if full.kind() == io::ErrorKind::StorageFull => Err(self.take_back()),
-            written => written.and_then(|()| self.sync()).map_err(broken),
+    /// Writes `piece` behind everything there is and syncs it, with some room behind it if there is none left.
+    fn append(&mut self, piece: &mut Vec<u8>) -> Result<(), WriteError> {
+        let bytes = piece.len() as u64;
+        // Not with a segment's first group: all that is in the file then may be lost, and must not look like more.
+        let begun = self.end > SegmentHeader::BYTES as u64;
+        if bytes > self.room && begun {
+            let room = self.room_bytes.min(self.segment_bytes_max.saturating_sub(self.end + bytes));
+            piece.resize(piece.len() + room as usize, 0);
         }
+        let mut written = self.file.write_at(self.end, piece);
+        if written.as_ref().is_err_and(is_full) && piece.len() as u64 > bytes {
+            // There may be enough for the group alone.
+            piece.truncate(bytes as usize);
+            written = self.file.truncate(self.end).and_then(|()| self.file.write_at(self.end, piece));
+        }
+        if written.as_ref().is_err_and(is_full) {
+            return Err(self.take_back());
+        }
+        written.and_then(|()| self.sync()).map_err(broken)?;
+        self.room = self.room.saturating_sub(bytes).max(piece.len() as u64 - bytes);
+        Ok(())
     }
 
     /// Removes what a write left that found the disk full: synced, so that it does not come back after a power cut.
     fn take_back(&mut self) -> WriteError {
+        self.room = 0;
         match self.file.truncate(self.end).and_then(|()| self.sync()) {
             Ok(()) => WriteError::Full,
             Err(error) => broken(error),
         }
+    }
+
+    /// Writes `table` as the file's last bytes and syncs it.
+    fn finish(&mut self, table: &[u8]) -> Result<(), WriteError> {
+        self.room = 0;
+        let written = self.file.truncate(self.end).and_then(|()| self.file.write_at(self.end, table));
+        if written.as_ref().is_err_and(is_full) {
+            return Err(self.take_back());
+        }
+        written.and_then(|()| self.sync()).map_err(broken)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -155,14 +199,18 @@ impl Writer {
         let last = self.log.segments().pop();
         if !self.sealed {
             let table = last.as_ref().map(|last| last.contents.encode(self.end)).unwrap_or_default();
-            self.append(&table)?;
+            self.finish(&table)?;
             self.sealed = true;
         }
         let segment = start_segment(&self.log, last.as_ref(), self.sequence, self.checksum)?;
-        (self.file, self.end, self.sealed) = (segment.file, segment.end, false);
+        (self.file, self.end, self.room, self.sealed) = (segment.file, segment.end, 0, false);
         self.stats.sealed += 1;
         Ok(())
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
 }
 
 fn broken(error: io::Error) -> WriteError {
