@@ -12,7 +12,7 @@ use roaring::RoaringTreemap;
 
 use crate::batch::Queue;
 use crate::checkpoint::{self, Checkpoints};
-use crate::commit::Committer;
+use crate::commit::{Committer, Follower};
 use crate::frame::Body;
 use crate::index::{self, Index, IndexError, Overlay, Owner, key};
 use crate::keys::{self, TenantKeys};
@@ -146,16 +146,11 @@ impl Ledger {
         let kept = Arc::new(RwLock::new(kept));
         let stats = Arc::new(Mutex::new(opened.writer.stats()));
         let (checkpoints, index_thread) = Checkpoints::start(config.index_changes_max, &kept, &queue)?;
-        let committer = Committer {
-            writer: opened.writer,
-            log: Arc::clone(&opened.log),
-            queue: Arc::clone(&queue),
-            kept: Arc::clone(&kept),
-            stats: Arc::clone(&stats),
-            checkpoints,
-            checkpoint,
-        };
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || committer.run());
+        let (own, stats_of) = (Arc::clone(&queue), Arc::clone(&stats));
+        let committer = Committer { writer: opened.writer, queue: own, stats: stats_of, checkpoint };
+        let (log, own, kept_of) = (Arc::clone(&opened.log), Arc::clone(&queue), Arc::clone(&kept));
+        let follower = Follower { log, queue: own, kept: kept_of, checkpoints };
+        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || committer.run(follower));
         let thread = thread.map_err(|source| LedgerError::Thread { source: Arc::new(source) })?;
         let (thread, index_thread) = (Mutex::new(Some(thread)), Mutex::new(index_thread));
         Ok((

@@ -8,7 +8,7 @@
 //! | `compressed.rs`   | a text as a record holds it                                                       |
 //! | `flat.rs`         | serde forms of long fields                                                        |
 //! | `batch.rs`        | records that wait: a bounded queue, and the answer                                |
-//! | `commit.rs`       | the commit thread: one group, one write, one sync; then the index, then the acks  |
+//! | `commit.rs`       | one thread: one group, one write, one sync; a second one: the index, then the acks |
 //! | `checkpoint.rs`   | bringing the index's store up to date, beside the writers                         |
 //! | `log.rs`          | the log's segments: read, scan; what may be cut from its end, and why             |
 //! | `log/open.rs`     | its files put in order, and where each record stands                              |
