@@ -11,6 +11,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use ibid_core::{DocumentId, Identity, Scope, TenantId};
 use ibid_engine::Partition;
 use ibid_runtime::Ctx;
+use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -160,8 +161,9 @@ async fn put(
 ) -> Result<PutResult, Status> {
     let partition = house.engine.partition(ctx, tenant, &address.collection).await.or_status()?;
     let id = address.id.clone();
+    let bytes = content.len() + header.encoded_len();
     let parse = move || wire::document::put(address, header, content);
-    let put = house.pool.run(ctx, parse).await.or_status()?.or_status()?;
+    let put = house.pool.run_on_bytes(ctx, bytes, parse).await.or_status()?.or_status()?;
     let ack = partition.put(ctx, put).await.or_status()?;
     Ok(wire::document::render_ack(&id, ack))
 }

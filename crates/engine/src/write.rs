@@ -89,7 +89,7 @@ impl Partition {
         let (put, content_hash, text) = shared
             .parts
             .pool
-            .run(ctx, move || {
+            .run_on_bytes(ctx, bytes_of(&put), move || {
                 let content_hash = keys.content(tenant, &content_bytes(&put));
                 let text = Compressed::pack(&put.text);
                 (put, content_hash, text)
@@ -331,6 +331,12 @@ impl Version {
             parked: false,
         }
     }
+}
+
+/// How much there is to hash and to compress, about.
+fn bytes_of(put: &Put) -> usize {
+    let vectors = put.chunks.iter().filter_map(|chunk| chunk.vector.as_ref());
+    put.text.len() + vectors.map(|vector| size_of_val(vector.as_slice())).sum::<usize>()
 }
 
 /// Everything that makes a put another one than before: content, what is said of it, and who may read it.

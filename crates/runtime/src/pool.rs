@@ -21,6 +21,8 @@ use futures::channel::oneshot;
 
 use crate::{Clock, Ctx, Priority, Stopped};
 
+/// Work on at most so many bytes is done by whoever asks for it.
+const BYTES_IN_PASSING: usize = 32 << 10;
 /// How long a priority is passed over before it gets a lane.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -151,6 +153,24 @@ impl Pool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         self.job(ctx, false, move |_| work()).await
+    }
+
+    /// As [`Pool::run`], for work on `bytes` bytes: a little is done by whoever asks, because two threads that wake each other
+    /// cost more than the tens of microseconds that it takes.
+    ///
+    /// # Errors
+    /// As [`Pool::run`].
+    pub async fn run_on_bytes<T: Send + 'static>(
+        &self,
+        ctx: &Ctx,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        if bytes > BYTES_IN_PASSING {
+            return self.run(ctx, work).await;
+        }
+        ctx.check()?;
+        catch(work)
     }
 
     /// As [`Pool::run`], for work in parts: it calls [`Lane::make_way`] between them, and stays on the threads that
