@@ -2,7 +2,7 @@
 //!
 //! A sync is shared by the writes that wait for it. So with writers enough, acknowledgements a second can be the disk's syncs
 //! a second, measured alone, times the acknowledgements that share one. The server runs in this process here, for its own
-//! count of syncs; its clients are gRPC clients all the same.
+//! count of syncs; its clients are gRPC clients all the same, on threads that give way to its own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use ibid_runtime::{Clock, Disk, RealDisk, SystemClock};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -92,7 +93,7 @@ pub(super) async fn measure(global: &Global, parts: Parts, dimension: usize, dir
 
 async fn measure_in(config: &Config, parts: Parts, dimension: usize, folder: &Path) -> anyhow::Result<Rate> {
     let server = Server::start(config, parts).await?;
-    let under_load = load(&server, config, dimension).await;
+    let under_load = tokio::task::block_in_place(|| remote()?.block_on(load(&server, config, dimension)));
     server.shutdown().await?;
     let Counted { acks, records, syncs, bytes, took } = under_load?;
     ensure!(syncs > 0, "nothing was acknowledged within {LASTS:?}");
@@ -106,6 +107,19 @@ async fn measure_in(config: &Config, parts: Parts, dimension: usize, folder: &Pa
         acks_per_sync: per_sync(acks),
         records_per_sync: per_sync(records),
     })
+}
+
+/// Threads for the clients that give way to the server's: elsewhere, they would take no processor from it.
+fn remote() -> anyhow::Result<Runtime> {
+    let yielding = || {
+        #[cfg(unix)]
+        if let Err(error) = rustix::process::setpriority_process(None, 19) {
+            tracing::debug!(%error, "the clients compete with the server for the processor");
+        }
+    };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.thread_name("clients").worker_threads(2).enable_all().on_thread_start(yielding);
+    runtime.build().context("start the clients' threads")
 }
 
 /// What happened over a stretch of time.
