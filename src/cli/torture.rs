@@ -9,6 +9,7 @@
 //! | `load.rs`     | writers and an operator that go on until the server is gone                       |
 //! | `check.rs`    | what the server has, against what it acknowledged                                 |
 //! | `rate.rs`     | how near acknowledgements come to what the disk allows                            |
+//! | `slow.rs`     | a slower disk than this machine's                                                 |
 //!
 //! A killed process leaves the page cache as it was: this says nothing of power cuts. The simulation does.
 
@@ -19,13 +20,17 @@ mod model;
 mod rate;
 mod revision;
 mod server;
+mod slow;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
-use ibid_runtime::{Clock, SystemClock};
+use ibid_engine::snapshots::{self, FolderStore, SnapshotError};
+use ibid_runtime::{Clock, Ctx, Priority, RealDisk, SystemClock};
 use serde_json::json;
 
 use self::check::Findings;
@@ -52,6 +57,10 @@ pub(super) struct Torture {
     /// Go on where an earlier run ended: what it knows of the data folder is kept here. Needs --data-dir
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+    /// Measure the rate of acknowledgements on a disk whose syncs take so many milliseconds at least: on a fast one the
+    /// processor is the limit
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    sync_ms: u64,
 }
 
 impl Torture {
@@ -104,10 +113,28 @@ impl Torture {
         let seconds = (clock.monotonic() - start).as_secs_f64();
         let kills = model.counts.kills - kills_before;
         let seconds_per_kill = if kills == 0 { 0.0 } else { seconds / kills as f64 };
-        let rate =
-            if findings.count() == 0 { Some(rate::measure(global, parts, dimension, data_dir).await?) } else { None };
+        if findings.count() == 0 {
+            verify_newest(&server::snapshots_of(data_dir))?;
+        }
+        let sync_min = Duration::from_millis(self.sync_ms);
+        let rate = if findings.count() == 0 {
+            Some(rate::measure(global, parts, dimension, data_dir, sync_min).await?)
+        } else {
+            None
+        };
         report(global, model, &findings, seconds_per_kill, rate.as_ref());
         Ok(findings)
+    }
+}
+
+/// What survived of the snapshots is whole.
+fn verify_newest(target: &Path) -> anyhow::Result<()> {
+    let store = FolderStore::new(Arc::new(RealDisk), target.to_owned());
+    let ctx = Ctx::new(Arc::new(SystemClock::new()), Priority::Ingest, None);
+    match snapshots::read(&store, None) {
+        Ok(manifest) => snapshots::verify(&ctx, &store, &manifest).context("the newest snapshot"),
+        Err(SnapshotError::Nothing) => Ok(()),
+        Err(error) => Err(error).context("the newest snapshot"),
     }
 }
 
@@ -181,6 +208,7 @@ fn report(global: &Global, model: &Model, findings: &Findings, seconds_per_kill:
             "acked": counts.acked,
             "cut_off": counts.cut_off,
             "tenants_dropped": counts.tenants_dropped,
+            "snapshots": counts.snapshots,
             "lost_acks": lost_acks,
             "half_documents": half_documents,
             "resurrected": resurrected,
@@ -196,6 +224,7 @@ fn report(global: &Global, model: &Model, findings: &Findings, seconds_per_kill:
     println!("kills              {} ({seconds_per_kill:.2} s each)", counts.kills);
     println!("acknowledged       {} ({} more were on their way at a kill)", counts.acked, counts.cut_off);
     println!("tenants dropped    {}", counts.tenants_dropped);
+    println!("snapshots          {}", counts.snapshots);
     println!("lost acks          {lost_acks}");
     println!("half documents     {half_documents}");
     println!("resurrected        {resurrected}");

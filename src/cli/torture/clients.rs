@@ -86,6 +86,15 @@ impl Clients {
         self.operator.operations().compact(proto::CompactRequest {}).await.map(drop)
     }
 
+    /// Everything is copied while it is written, or all copies but the newest two are deleted.
+    pub(super) async fn snapshot(&self, prune: bool) -> Result<(), Status> {
+        if prune {
+            let request = proto::PruneSnapshotsRequest { keep: 2 };
+            return self.operator.operations().prune_snapshots(request).await.map(drop);
+        }
+        self.operator.operations().create_snapshot(proto::CreateSnapshotRequest {}).await.map(drop)
+    }
+
     /// A tenant has gone: its key is of no use to the next one of its name.
     pub(super) fn forget(&self, name: &str) {
         self.keys().remove(name);

@@ -143,8 +143,9 @@ async fn operate(load: Arc<Load>) {
         if load.is_over() {
             return;
         }
-        let done = match load.draws.below(2) {
-            0 => load.clients.compact().await,
+        let done = match load.draws.below(8) {
+            0..3 => load.clients.compact().await,
+            3..5 => load.snapshot(load.draws.below(4) == 0).await,
             _ => load.recreate_tenant(load.draws.index(TENANTS)).await,
         };
         if let Err(status) = done {
@@ -229,6 +230,12 @@ impl Load {
         let session = self.clients.tenant(&name).await?;
         clients::create_collections(&session).await?;
         lock(&self.open).insert(number, Arc::new(session));
+        Ok(())
+    }
+
+    async fn snapshot(&self, prune: bool) -> Result<(), Status> {
+        self.clients.snapshot(prune).await?;
+        self.model().counts.snapshots += u64::from(!prune);
         Ok(())
     }
 

@@ -100,6 +100,9 @@ pub(super) struct Counts {
     /// Writes that were on their way at a kill.
     pub(super) cut_off: u64,
     pub(super) tenants_dropped: u64,
+    /// Snapshots made under load.
+    #[serde(default)]
+    pub(super) snapshots: u64,
 }
 
 /// Everything that is known of the data folder.

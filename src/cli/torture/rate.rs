@@ -9,28 +9,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use ibid_runtime::{Clock, Disk, RealDisk, SystemClock};
+use anyhow::{Context, bail, ensure};
+use ibid_runtime::{Clock, Disk, SystemClock};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tonic::Code;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::clients::{Clients, Keys, create_collections, put_request};
 use super::model::COLLECTIONS;
 use super::revision::Revision;
+use super::slow::SlowDisk;
 use crate::cli::Global;
 use crate::cli::session::{Session, explain};
 use crate::config::Config;
 use crate::first_start;
 use crate::house::Parts;
-use crate::proto::Stage;
+use crate::proto::ingest_request::Step;
+use crate::proto::ingest_response::Outcome;
+use crate::proto::{IngestCommit, IngestRequest, Stage};
 use crate::server::{Running, Server};
 
-/// Writers that wait at once.
-const WRITERS: u64 = 192;
-/// A connection carries at most 256 calls at a time.
-const CONNECTIONS: usize = 4;
+/// Streams of documents, each on a connection of its own; each has as many on their way as the server gives credit for.
+const STREAMS: usize = 6;
 const LEAD: Duration = Duration::from_millis(500);
 const LASTS: Duration = Duration::from_secs(3);
 const SYNCS_LAST: Duration = Duration::from_secs(1);
@@ -54,7 +56,7 @@ impl Rate {
 
     pub(super) fn json(&self) -> Value {
         json!({
-            "writers": WRITERS,
+            "streams": STREAMS,
             "acks_per_s": self.acks_per_s.round(),
             "fdatasyncs_alone_per_s": self.syncs_alone_per_s.round(),
             "fdatasyncs_per_s": self.syncs_per_s.round(),
@@ -66,7 +68,7 @@ impl Rate {
 
     pub(super) fn line(&self) -> String {
         format!(
-            "{:.0} acks/s by {WRITERS} writers; limit: {:.0} fdatasync/s of {:.0} bytes alone x {:.1} acks a sync; \
+            "{:.0} acks/s by {STREAMS} streams; limit: {:.0} fdatasync/s of {:.0} bytes alone x {:.1} acks a sync; \
              under load {:.0} fdatasync/s of {:.1} records",
             self.acks_per_s,
             self.syncs_alone_per_s,
@@ -79,7 +81,15 @@ impl Rate {
 }
 
 /// Measures on the file system of `dir`, in a folder that is removed afterwards.
-pub(super) async fn measure(global: &Global, parts: Parts, dimension: usize, dir: &Path) -> anyhow::Result<Rate> {
+/// Where a sync takes less than `sync_min`, it is made to last so long.
+pub(super) async fn measure(
+    global: &Global,
+    parts: Parts,
+    dimension: usize,
+    dir: &Path,
+    sync_min: Duration,
+) -> anyhow::Result<Rate> {
+    let parts = Parts { disk: Arc::new(SlowDisk { disk: parts.disk, sync_min }), ..parts };
     let folder = dir.join("torture-rate");
     let mut config = global.config()?;
     config.data_dir = folder.join("data");
@@ -92,6 +102,7 @@ pub(super) async fn measure(global: &Global, parts: Parts, dimension: usize, dir
 }
 
 async fn measure_in(config: &Config, parts: Parts, dimension: usize, folder: &Path) -> anyhow::Result<Rate> {
+    let disk = Arc::clone(&parts.disk);
     let server = Server::start(config, parts).await?;
     let under_load = tokio::task::block_in_place(|| remote()?.block_on(load(&server, config, dimension)));
     server.shutdown().await?;
@@ -102,7 +113,7 @@ async fn measure_in(config: &Config, parts: Parts, dimension: usize, folder: &Pa
     Ok(Rate {
         acks_per_s: acks as f64 / took.as_secs_f64(),
         syncs_per_s: syncs as f64 / took.as_secs_f64(),
-        syncs_alone_per_s: tokio::task::block_in_place(|| syncs_alone(folder, sync_bytes as usize))?,
+        syncs_alone_per_s: tokio::task::block_in_place(|| syncs_alone(&*disk, folder, sync_bytes as usize))?,
         sync_bytes,
         acks_per_sync: per_sync(acks),
         records_per_sync: per_sync(records),
@@ -139,17 +150,16 @@ async fn load(server: &Running, config: &Config, dimension: usize) -> anyhow::Re
     clients.create_tenant("rate").await.map_err(|status| explain(&status))?;
     let session = clients.tenant("rate").await?;
     create_collections(&session).await.map_err(|status| explain(&status))?;
-    let mut sessions = vec![Arc::new(session)];
-    for _ in 1..CONNECTIONS {
+    let mut sessions = vec![session];
+    for _ in 1..STREAMS {
         let clients = Clients::connect(&address, key.trim(), clients.keys_of_tenants(), dimension).await?;
-        sessions.push(Arc::new(clients.tenant("rate").await?));
+        sessions.push(clients.tenant("rate").await?);
     }
 
     let (next, acks) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));
     let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let session = Arc::clone(&sessions[writer as usize % sessions.len()]);
-        writers.spawn(put_on(session, dimension, Arc::clone(&next), Arc::clone(&acks)));
+    for session in sessions {
+        writers.spawn(ingest_on(session, dimension, Arc::clone(&next), Arc::clone(&acks)));
     }
     let clock = SystemClock::new();
     let now = || {
@@ -173,31 +183,50 @@ async fn load(server: &Running, config: &Config, dimension: usize) -> anyhow::Re
     })
 }
 
-/// Puts new documents until it is dropped.
-async fn put_on(
-    session: Arc<Session>,
+/// Puts new documents by one stream until it is dropped: as many are on their way as the server gives credit for.
+async fn ingest_on(
+    session: Session,
     dimension: usize,
     next: Arc<AtomicU64>,
     acks: Arc<AtomicU64>,
 ) -> anyhow::Result<()> {
-    loop {
+    let (sender, uploads) = mpsc::unbounded_channel();
+    let upload = || {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let revision = Revision::of("rate", number);
-        let request = put_request(&revision, COLLECTIONS[0], number.to_string(), Stage::Durable, dimension);
-        match session.documents().put_document(request).await {
-            Ok(_) => {
+        let put = put_request(&revision, COLLECTIONS[0], number.to_string(), Stage::Durable, dimension);
+        let steps = put.header.map(Step::Header).into_iter().chain([Step::Part(put.content)]);
+        // Once nobody receives them the stream has ended, with an error that is read below.
+        steps
+            .chain([Step::Commit(IngestCommit {})])
+            .for_each(|step| drop(sender.send(IngestRequest { step: Some(step) })));
+    };
+    let replies = session.documents().ingest(UnboundedReceiverStream::new(uploads)).await;
+    let mut replies = replies.map_err(|status| explain(&status))?.into_inner();
+    let mut waiting = 0;
+    loop {
+        let reply = replies.message().await.map_err(|status| explain(&status))?;
+        let reply = reply.context("the server ended a stream")?;
+        match reply.outcome {
+            // The first one only gives credit.
+            None => {}
+            Some(Outcome::Result(_)) => {
                 acks.fetch_add(1, Ordering::Relaxed);
+                waiting -= 1;
             }
-            Err(status) if status.code() == Code::ResourceExhausted => {}
-            Err(status) => return Err(explain(&status)),
+            Some(Outcome::Error(error)) => bail!("a document was refused: {}", error.message),
+        }
+        while waiting < reply.documents_credit {
+            upload();
+            waiting += 1;
         }
     }
 }
 
 /// Writes of so many bytes at a file's end, each followed by `fdatasync`, a second.
-fn syncs_alone(folder: &Path, bytes: usize) -> anyhow::Result<f64> {
+fn syncs_alone(disk: &dyn Disk, folder: &Path, bytes: usize) -> anyhow::Result<f64> {
     let clock = SystemClock::new();
-    let file = RealDisk.create(&folder.join("syncs")).context("make a file to sync")?;
+    let file = disk.create(&folder.join("syncs")).context("make a file to sync")?;
     let piece = vec![7; bytes];
     let (start, mut count) = (clock.monotonic(), 0);
     while clock.monotonic() - start < SYNCS_LAST {

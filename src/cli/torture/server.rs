@@ -17,6 +17,11 @@ pub(super) struct Server {
     log: PathBuf,
 }
 
+/// Where the server keeps its snapshots, unless a setting says otherwise.
+pub(super) fn snapshots_of(data_dir: &Path) -> PathBuf {
+    data_dir.join("torture-snapshots")
+}
+
 impl Server {
     /// Starts it over `data_dir`; returns once it listens.
     pub(super) fn start(global: &Global, data_dir: &Path, log: &Path) -> anyhow::Result<Server> {
@@ -25,6 +30,7 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
         command.args(global.config.iter().flat_map(|file| [Path::new("--config"), file]));
+        command.arg("--set").arg(format!("snapshots.target={}", snapshots_of(data_dir).display()));
         command.args(global.settings.iter().flat_map(|setting| ["--set", setting]));
         // What ends this process is not to reach the server first: it dies by our hand or not at all.
         command.process_group(0);
