@@ -4,6 +4,7 @@
 //! the served versions. Whatever it has too much is removed, what it lacks is added from the ledger; one that is damaged or
 //! missing is made anew.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ use crate::stages::{CutWork, EmbedWork, words_of};
 
 /// Chunks written to an index in one go while it is rebuilt.
 const REBUILD_BATCH_CHUNKS: usize = 4_096;
+/// Documents from which reading them is worth several threads.
+const PARALLEL_FROM: usize = 1_000;
 
 /// Opens a partition.
 pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &CollectionEntry) -> Result<State, EngineError> {
@@ -142,9 +145,10 @@ fn read_documents(
     let mark = shared.ledger.mark(entry.key).map_err(EngineError::of_ledger)?;
     documents.generation = mark.generation;
     documents.next_label = mark.next_label;
-    for (key, head) in heads {
+    let read = in_parallel(shared, &heads, |(_, head)| read_entry(&shared.ledger, entry, models, head));
+    for ((key, head), read) in heads.into_iter().zip(read) {
         documents.note_revision(key, head.current.revision);
-        match read_entry(&shared.ledger, entry, models, &head) {
+        match read {
             Ok(Some(entry)) => {
                 if let Some(served) = entry.served() {
                     documents.label(&entry.id, served);
@@ -158,6 +162,20 @@ fn read_documents(
         }
     }
     Ok(documents)
+}
+
+/// What `read` makes of each of `items`, in their order: a large collection is read by as many threads as compute.
+fn in_parallel<T: Sync, R: Send>(shared: &Shared, items: &[T], read: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = shared.parts.pool.threads();
+    if items.len() < PARALLEL_FROM || threads < 2 {
+        return items.iter().map(read).collect();
+    }
+    let (read, share) = (&read, items.len().div_ceil(threads));
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            items.chunks(share).map(|part| scope.spawn(move || part.iter().map(read).collect::<Vec<R>>())).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }
 
 fn read_entry(
@@ -247,20 +265,31 @@ fn read_as(
     if !missing.is_empty() {
         tracing::info!(partition = %entry.key, chunks = missing.len(), "adding to the index of words what the ledger has");
     }
-    for (_, version) in served {
-        let wanted = version.cut.as_ref().filter(|cut| cut.labels().any(|label| missing.contains(label)));
-        let Some(cut) = wanted else { continue };
-        let read =
-            stored(&shared.ledger, version.put).and_then(|stored| stored.text.unpack().map_err(EngineError::of_ledger));
-        let Some(text) = unless_damaged(entry, read)? else { continue };
-        changes.add.extend(words_of(cut, &text)?.into_iter().filter(|words| missing.contains(words.label)));
-        if changes.add.len() >= REBUILD_BATCH_CHUNKS {
-            let batch = std::mem::replace(&mut changes, Changes { remove: Vec::new(), add: Vec::new() });
-            lexical.write(batch, generation.0).map_err(EngineError::of_lexical)?;
+    let lacks = |version: &Version| {
+        version
+            .cut
+            .clone()
+            .filter(|cut| cut.labels().any(|label| missing.contains(label)))
+            .map(|cut| (version.put, cut))
+    };
+    let lacking: Vec<(Sequence, Arc<Cut>)> = served.iter().filter_map(|(_, version)| lacks(version)).collect();
+    let changed = !lacking.is_empty() || !changes.remove.is_empty();
+    for part in lacking.chunks(REBUILD_BATCH_CHUNKS) {
+        let read = in_parallel(shared, part, |(put, cut)| {
+            let text = stored(&shared.ledger, *put)?.text.unpack().map_err(EngineError::of_ledger)?;
+            words_of(cut, &text)
+        });
+        for words in read {
+            let words = unless_damaged(entry, words)?.into_iter().flatten();
+            changes.add.extend(words.filter(|words| missing.contains(words.label)));
         }
+        let batch = std::mem::replace(&mut changes, Changes { remove: Vec::new(), add: Vec::new() });
+        lexical.write(batch, generation.0).map_err(EngineError::of_lexical)?;
     }
-    if !changes.add.is_empty() || !changes.remove.is_empty() {
+    if !changes.remove.is_empty() {
         lexical.write(changes, generation.0).map_err(EngineError::of_lexical)?;
+    }
+    if changed {
         lexical.maintain().map_err(EngineError::of_lexical)?;
     }
     Ok(Reading { settings, chunker, lexical })
@@ -391,21 +420,22 @@ fn open_lane(
     // Labels say what is missing, not the checkpoint: that could only say the same, or be wrong.
     let trusted = planted!(CheckpointAhead) && checkpoint >= Some(documents.generation.0);
     let missing = if trusted { RoaringBitmap::new() } else { &expected - &held };
-    let mut add: Vec<(Label, Vec<f32>)> = Vec::new();
-    for (key, version) in served() {
-        let labels = embedded_labels(version, which);
-        if !labels.clone().any(|label| missing.contains(label)) {
-            continue;
+    index.apply(&remove, Vec::new()).map_err(EngineError::of_vector)?;
+    let lacking: Vec<(&DocumentKey, &Version)> =
+        served().filter(|(_, version)| embedded_labels(version, which).any(|label| missing.contains(label))).collect();
+    for part in lacking.chunks(REBUILD_BATCH_CHUNKS) {
+        let read = in_parallel(shared, part, |(key, version)| {
+            let head = shared.ledger.head(entry.key, **key).map_err(EngineError::of_ledger)?;
+            head.map_or(Ok(None), |head| vectors_in(&shared.ledger, &head, version.revision, model_key))
+        });
+        let mut add: Vec<(Label, Vec<f32>)> = Vec::new();
+        for ((_, version), vectors) in part.iter().zip(read) {
+            let Some(Some(vectors)) = unless_damaged(entry, vectors)? else { continue };
+            let labelled = embedded_labels(version, which).zip(vectors);
+            add.extend(labelled.filter(|(label, _)| missing.contains(*label)));
         }
-        let Some(head) = shared.ledger.head(entry.key, *key).map_err(EngineError::of_ledger)? else { continue };
-        let read = vectors_in(&shared.ledger, &head, version.revision, model_key);
-        let Some(Some(vectors)) = unless_damaged(entry, read)? else { continue };
-        add.extend(labels.zip(vectors).filter(|(label, _)| missing.contains(*label)));
-        if add.len() >= REBUILD_BATCH_CHUNKS {
-            index.apply(&[], std::mem::take(&mut add)).map_err(EngineError::of_vector)?;
-        }
+        index.apply(&[], add).map_err(EngineError::of_vector)?;
     }
-    index.apply(&remove, add).map_err(EngineError::of_vector)?;
     Ok(Lane { model, version, vector: index })
 }
 
