@@ -196,6 +196,7 @@ fn show_status(tenants: &[proto::Tenant], json: bool) {
                 "documents": ingest.documents,
                 "documents_pending": ingest.documents_pending,
                 "documents_parked": ingest.documents_parked,
+                "documents_damaged": ingest.documents_damaged,
                 "chunks": ingest.chunks,
                 "chunks_embedded": ingest.chunks_embedded,
             })
@@ -209,11 +210,12 @@ fn show_status(tenants: &[proto::Tenant], json: bool) {
             0 => "-".to_owned(),
             chunks => format!("{:.1} %", 100.0 * ingest.chunks_embedded as f64 / chunks as f64),
         };
-        let counts = [ingest.collections, ingest.documents, ingest.documents_pending, ingest.documents_parked];
-        let counts = counts.into_iter().chain([ingest.chunks, ingest.chunks_embedded]).map(|count| count.to_string());
+        let documents = [ingest.documents, ingest.documents_pending, ingest.documents_parked, ingest.documents_damaged];
+        let counts = std::iter::once(ingest.collections).chain(documents);
+        let counts = counts.chain([ingest.chunks, ingest.chunks_embedded]).map(|count| count.to_string());
         std::iter::once(tenant.name.clone()).chain(counts).chain([embedded]).collect()
     };
-    let header = ["tenant", "collections", "documents", "pending", "parked", "chunks", "embedded", "share"];
+    let header = ["tenant", "collections", "documents", "pending", "parked", "damaged", "chunks", "embedded", "share"];
     print_table(&header, &tenants.iter().map(row).collect::<Vec<_>>());
 }
 

@@ -24,6 +24,22 @@ pub(crate) fn render(tenant: TenantInfo, ingest: Option<IngestStatus>) -> pb::Te
 }
 
 fn render_status(status: IngestStatus) -> pb::IngestStatus {
-    let IngestStatus { collections, documents, chunks, chunks_embedded, documents_pending, documents_parked } = status;
-    pb::IngestStatus { collections, documents, chunks, chunks_embedded, documents_pending, documents_parked }
+    let IngestStatus {
+        collections,
+        documents,
+        chunks,
+        chunks_embedded,
+        documents_pending,
+        documents_parked,
+        documents_damaged,
+    } = status;
+    pb::IngestStatus {
+        collections,
+        documents,
+        chunks,
+        chunks_embedded,
+        documents_pending,
+        documents_parked,
+        documents_damaged,
+    }
 }

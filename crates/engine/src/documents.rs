@@ -1,6 +1,6 @@
 //! A partition's documents and their versions, in memory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Weak};
 
@@ -188,6 +188,8 @@ pub(crate) struct Labelled {
 pub(crate) struct Documents {
     entries: HashMap<DocumentKey, Entry>,
     by_id: BTreeMap<DocumentId, DocumentKey>,
+    /// Documents whose newest record cannot be read: nobody knows their names, nor who may read them.
+    damaged: HashSet<DocumentKey>,
     /// The highest revision given out, of deleted documents too.
     assigned: HashMap<DocumentKey, Revision>,
     /// Served versions, and retired ones that a snapshot may still name, by first label.
@@ -216,6 +218,25 @@ impl Documents {
         self.note_revision(key, entry.current.revision);
         self.by_id.insert(entry.id.clone(), key);
         self.entries.insert(key, entry);
+        self.damaged.remove(&key);
+    }
+
+    /// The document is there, and cannot be read.
+    pub(crate) fn note_damaged(&mut self, key: DocumentKey) {
+        self.damaged.insert(key);
+    }
+
+    pub(crate) fn is_damaged(&self, key: &DocumentKey) -> bool {
+        self.damaged.contains(key)
+    }
+
+    pub(crate) fn damaged(&self) -> usize {
+        self.damaged.len()
+    }
+
+    /// What cannot be read is deleted.
+    pub(crate) fn forget_damaged(&mut self, key: &DocumentKey) {
+        self.damaged.remove(key);
     }
 
     pub(crate) fn remove(&mut self, key: &DocumentKey) -> Option<Entry> {

@@ -55,6 +55,8 @@ pub struct IngestStatus {
     pub documents_pending: u64,
     /// Documents whose embedding failed too often.
     pub documents_parked: u64,
+    /// Documents whose record in the log is damaged: not among the others.
+    pub documents_damaged: u64,
 }
 
 /// A partition in memory, shared by its handles, the intake and the stages.
@@ -288,7 +290,8 @@ impl State {
 
     pub(crate) fn status(&self) -> IngestStatus {
         let documents = self.documents();
-        let mut status = IngestStatus { collections: 1, ..IngestStatus::default() };
+        let damaged = documents.damaged() as u64;
+        let mut status = IngestStatus { collections: 1, documents_damaged: damaged, ..IngestStatus::default() };
         for (_, entry) in documents.listed(None) {
             status.documents += 1;
             status.documents_pending += u64::from(entry.stage() != Stage::Vector && !entry.current.parked);
@@ -388,6 +391,11 @@ impl Partition {
         self.tenant.reader()
     }
 
+    /// Whether the caller reads whatever there is: who may read a damaged document nobody knows.
+    pub(crate) fn reads_all(&self) -> bool {
+        *self.reader() == Reader::All
+    }
+
     pub(crate) fn may_read(&self, version: &Version) -> bool {
         self.reader().may_read(&version.meta.readers)
     }
@@ -412,7 +420,11 @@ impl Partition {
         let missing = || EngineError::NotFound { kind: "document", name: id.to_string() };
         let (info, put) = {
             let documents = self.state.documents();
-            let entry = documents.entry(&self.document_key(id)).ok_or_else(missing)?;
+            let key = self.document_key(id);
+            if documents.is_damaged(&key) && self.reads_all() {
+                return Err(EngineError::Damaged(format!("the record of document {id} in the log")));
+            }
+            let entry = documents.entry(&key).ok_or_else(missing)?;
             // Who may read is what the newest revision says, also for an older one.
             if !self.may_read(&entry.current) {
                 return Err(missing());

@@ -4,6 +4,7 @@
 //! the served versions. Whatever it has too much is removed, what it lacks is added from the ledger; one that is damaged or
 //! missing is made anew.
 
+use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,9 +35,15 @@ pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &Collecti
     let models = Models::of(shared, name, entry)?;
     let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
     models.refuse_others(&shared.ledger, name, &heads)?;
-    let documents = read_documents(shared, entry, &models, heads)?;
+    let mut documents = read_documents(shared, entry, &models, &heads, &Recut::new())?;
+    let mut recut = Recut::new();
+    let mut lanes = open_lanes(shared, entry, &models, &documents, &mut recut)?;
+    if !recut.is_empty() {
+        // Their labels go with the vectors that cannot be read; cut again, they get others.
+        documents = read_documents(shared, entry, &models, &heads, &recut)?;
+        lanes = open_lanes(shared, entry, &models, &documents, &mut Recut::new())?;
+    }
     let reading = read_as(shared, entry, entry.settings.clone(), &documents.served(), documents.generation)?;
-    let lanes = open_lanes(shared, entry, models, &documents)?;
     let (to_cut, to_embed) = unfinished(&documents);
     let to_second = unfinished_second(&documents);
     let opening =
@@ -55,7 +62,7 @@ pub(crate) fn documents(
     entry: &CollectionEntry,
 ) -> Result<Documents, EngineError> {
     let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
-    read_documents(shared, entry, &Models::of(shared, name, entry)?, heads)
+    read_documents(shared, entry, &Models::of(shared, name, entry)?, &heads, &Recut::new())
 }
 
 /// The labels of a version of which a lane has vectors.
@@ -63,6 +70,9 @@ pub(crate) fn embedded_labels(version: &Version, which: Which) -> std::ops::Rang
     let embedded = version.embedded_in(which);
     version.cut.as_ref().map_or(0..0, |cut| cut.first_label..cut.first_label + embedded.min(cut.count()))
 }
+
+/// Revisions that have to be cut again, because a record of their vectors is damaged.
+type Recut = HashMap<DocumentKey, Revision>;
 
 /// The models of a partition's vectors.
 struct Models {
@@ -139,14 +149,17 @@ fn read_documents(
     shared: &Shared,
     entry: &CollectionEntry,
     models: &Models,
-    heads: Vec<(DocumentKey, Head)>,
+    heads: &[(DocumentKey, Head)],
+    recut: &Recut,
 ) -> Result<Documents, EngineError> {
     let mut documents = Documents::default();
     let mark = shared.ledger.mark(entry.key).map_err(EngineError::of_ledger)?;
     documents.generation = mark.generation;
     documents.next_label = mark.next_label;
-    let read = in_parallel(shared, &heads, |(_, head)| read_entry(&shared.ledger, entry, models, head));
-    for ((key, head), read) in heads.into_iter().zip(read) {
+    let read =
+        in_parallel(shared, heads, |(key, head)| read_entry(&shared.ledger, entry, models, head, recut.get(key)));
+    for ((key, head), read) in heads.iter().zip(read) {
+        let key = *key;
         documents.note_revision(key, head.current.revision);
         match read {
             Ok(Some(entry)) => {
@@ -158,6 +171,7 @@ fn read_documents(
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(partition = %entry.key, error = &error as &dyn std::error::Error, "a document cannot be read; the others are served");
+                documents.note_damaged(key);
             }
         }
     }
@@ -183,8 +197,12 @@ fn read_entry(
     collection: &CollectionEntry,
     models: &Models,
     head: &Head,
+    recut: Option<&Revision>,
 ) -> Result<Option<Entry>, EngineError> {
-    let Some((id, current)) = read_version(ledger, collection, models, &head.current)? else { return Ok(None) };
+    let Some((id, mut current)) = read_version(ledger, collection, models, &head.current)? else { return Ok(None) };
+    if recut == Some(&current.revision) {
+        (current.cut, current.embedded, current.embedded_second) = (None, 0, 0);
+    }
     let previous = match &head.previous {
         Some(version) => unless_damaged(collection, read_version(ledger, collection, models, version))?.flatten(),
         None => None,
@@ -344,8 +362,9 @@ fn chunker(settings: &CollectionSettings) -> Result<Chunker, EngineError> {
 fn open_lanes(
     shared: &Shared,
     entry: &CollectionEntry,
-    models: Models,
+    models: &Models,
     documents: &Documents,
+    recut: &mut Recut,
 ) -> Result<Lanes, EngineError> {
     let known = [Some(models.serving_key), models.second_key].map(|key| key.map(folder_of));
     let folder = shared.partition_folder(entry.key);
@@ -356,12 +375,17 @@ fn open_lanes(
             remove_index(shared, entry.key, &folder.join(name));
         }
     }
-    let open = |model, which| open_lane(shared, entry, model, which, documents);
-    let second = match models.second {
-        Some((record, model)) => Some(Second::new(record, model.map(|model| open(model, Which::Second)).transpose()?)),
+    let mut open =
+        |model: &Arc<dyn EmbedModel>, which| open_lane(shared, entry, Arc::clone(model), which, documents, recut);
+    let second = match &models.second {
+        Some((record, model)) => {
+            let lane = model.as_ref().map(|model| open(model, Which::Second)).transpose()?;
+            Some(Second::new(record.clone(), lane))
+        }
         None => None,
     };
-    Ok(Lanes { serving: Arc::new(open(models.serving, Which::Serving)?), since: models.since, second })
+    let serving = Arc::new(open(&models.serving, Which::Serving)?);
+    Ok(Lanes { serving, since: models.since, second })
 }
 
 /// Removes an index whose vectors nobody needs; what cannot be removed now is removed when the partition opens.
@@ -397,6 +421,7 @@ fn open_lane(
     model: Arc<dyn EmbedModel>,
     which: Which,
     documents: &Documents,
+    recut: &mut Recut,
 ) -> Result<Lane, EngineError> {
     let version = version_of(&*model);
     let model_key = version.key();
@@ -429,8 +454,12 @@ fn open_lane(
             head.map_or(Ok(None), |head| vectors_in(&shared.ledger, &head, version.revision, model_key))
         });
         let mut add: Vec<(Label, Vec<f32>)> = Vec::new();
-        for ((_, version), vectors) in part.iter().zip(read) {
-            let Some(Some(vectors)) = unless_damaged(entry, vectors)? else { continue };
+        for ((key, version), vectors) in part.iter().zip(read) {
+            let Some(vectors) = unless_damaged(entry, vectors)? else {
+                recut.insert(**key, version.revision);
+                continue;
+            };
+            let Some(vectors) = vectors else { continue };
             let labelled = embedded_labels(version, which).zip(vectors);
             add.extend(labelled.filter(|(label, _)| missing.contains(*label)));
         }

@@ -129,6 +129,7 @@ impl Engine {
             sum.chunks_embedded += status.chunks_embedded;
             sum.documents_pending += status.documents_pending;
             sum.documents_parked += status.documents_parked;
+            sum.documents_damaged += status.documents_damaged;
         }
         Ok((TenantInfo { name: name.clone(), created_ms }, sum))
     }

@@ -273,7 +273,8 @@ impl Partition {
         let generation = {
             let mut documents = self.state.documents_mut();
             // A document that the key may not read answers as one that does not exist.
-            if !documents.entry(&key).is_some_and(|entry| self.may_read(&entry.current)) {
+            let readable = documents.entry(&key).is_some_and(|entry| self.may_read(&entry.current));
+            if !readable && !(documents.is_damaged(&key) && self.reads_all()) {
                 return Err(EngineError::NotFound { kind: "document", name: id.to_string() });
             }
             let (revision, generation) = documents.assign(key);
@@ -284,6 +285,7 @@ impl Partition {
                 generation,
                 deleted_ms: self.state.shared.parts.clock.unix_ms(),
             };
+            documents.forget_damaged(&key);
             let pending = self.state.shared.ledger.append(record);
             let commit = Commit::Delete { partition: Arc::clone(&self.state), key, revision, done };
             self.state.shared.intake(pending, commit)?;

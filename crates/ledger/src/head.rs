@@ -87,6 +87,9 @@ impl fmt::Display for ModelKey {
 }
 
 impl Version {
+    /// Where the document of a version is of which only later records are left: nowhere.
+    pub const LOST: Sequence = Sequence(0);
+
     /// What this model has made of it; `None` before its first vector.
     pub fn embedded_by(&self, model: ModelKey) -> Option<&Embedded> {
         self.embedded.iter().find(|embedded| embedded.model == model)

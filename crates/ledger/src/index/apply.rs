@@ -57,6 +57,7 @@ pub(crate) fn apply(view: &mut Overlay<'_>, sequence: Sequence, record: &Record)
         Record::DocumentChunked { partition, document, revision, first_label, chunks, .. } => {
             let count = u32::try_from(chunks.len()).map_err(|_| IndexError::Failed("too many chunks".to_owned()))?;
             if mark(view, sequence, *partition, Generation(0), first_label.saturating_add(count))? {
+                note_lost_put(view, *partition, *document, *revision)?;
                 change_version(view, *partition, *document, *revision, |version| {
                     version.chunked = Some(sequence);
                     version.chunks = count;
@@ -79,6 +80,7 @@ pub(crate) fn apply(view: &mut Overlay<'_>, sequence: Sequence, record: &Record)
             let count = u32::try_from(count).map_err(|_| IndexError::Failed("too many vectors".to_owned()))?;
             let model = ModelKey::of(model, model_revision, *dimension);
             if mark(view, sequence, *partition, Generation(0), 0)? {
+                note_lost_put(view, *partition, *document, *revision)?;
                 change_version(view, *partition, *document, *revision, |version| {
                     add_part(version, model, *first_ordinal, count, sequence);
                 })?;
@@ -184,6 +186,23 @@ fn put(
 fn version(revision: Revision, generation: Generation, put: Sequence) -> Version {
     let (put, embedded) = (Some(put), Vec::new());
     Version { revision, generation, put, deleted: None, chunked: None, chunks: 0, first_label: 0, embedded }
+}
+
+/// A later record speaks of a revision that the log does not have: the document's own is damaged. It is not forgotten, and no
+/// older revision stands in its place.
+fn note_lost_put(
+    view: &mut Overlay<'_>,
+    partition: PartitionKey,
+    document: DocumentKey,
+    revision: Revision,
+) -> Result<(), IndexError> {
+    let place = key::head(partition, document);
+    let known: Option<Head> = view.get(&place)?;
+    if known.is_none_or(|head| head.current.revision < revision) {
+        let current = version(revision, Generation(0), Version::LOST);
+        view.put(place, &Head { current, previous: None });
+    }
+    Ok(())
 }
 
 /// Notes vectors of `count` chunks. A part twice, or of chunks that were replaced meanwhile, adds nothing.
