@@ -91,6 +91,7 @@ impl Catalog {
             | Record::DocumentDeleted { .. }
             | Record::PartitionMarked { .. }
             | Record::PutRemembered { .. }
+            | Record::VectorsGiven { .. }
             | Record::IndexCheckpoint { .. } => {}
         }
     }

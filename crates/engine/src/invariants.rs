@@ -194,7 +194,8 @@ fn read_log(
                 | Record::IndexCheckpoint { .. }
                 | Record::CollectionEmbedding { .. }
                 | Record::PartitionMarked { .. }
-                | Record::PutRemembered { .. } => {}
+                | Record::PutRemembered { .. }
+                | Record::VectorsGiven { .. } => {}
             }
             ControlFlow::Continue(())
         })

@@ -119,9 +119,10 @@ impl Models {
             return Ok(());
         };
         let holds = match ledger.read(*part).map_err(EngineError::of_ledger) {
-            Ok(Record::DocumentEmbedded { model, model_revision, dimension, .. }) => {
-                named(&ModelVersion { id: model, revision: model_revision, dimension })
-            }
+            Ok(
+                Record::DocumentEmbedded { model, model_revision, dimension, .. }
+                | Record::VectorsGiven { model, model_revision, dimension, .. },
+            ) => named(&ModelVersion { id: model, revision: model_revision, dimension }),
             Ok(_) | Err(EngineError::Damaged(_)) => "another model".to_owned(),
             Err(error) => return Err(error),
         };
@@ -488,14 +489,27 @@ fn vectors_in(
 ) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
     let both = [Some(&head.current), head.previous.as_ref()].into_iter().flatten();
     let Some(version) = both.into_iter().find(|version| version.revision == revision) else { return Ok(None) };
-    let mut out = Vec::new();
+    let (mut out, mut given) = (Vec::new(), Vec::new());
     for position in version.embedded_by(model).map_or(&[][..], |embedded| &embedded.parts) {
         let record = ledger.read(*position).map_err(EngineError::of_ledger)?;
-        let Record::DocumentEmbedded { dimension, vectors, .. } = record else {
+        if let Record::DocumentEmbedded { dimension, vectors, .. } = record {
+            // The model's key holds its dimension, and no record of none has a place in the index.
+            out.extend(vectors.chunks_exact(dimension as usize).map(<[f32]>::to_vec));
+            continue;
+        }
+        let Record::VectorsGiven { first_ordinal, count, dimension, .. } = record else {
             return Err(EngineError::Damaged("the ledger has another record where vectors should be".to_owned()));
         };
-        // The model's key holds its dimension, and no record of none has a place in the index.
-        out.extend(vectors.chunks_exact(dimension as usize).map(<[f32]>::to_vec));
+        if given.is_empty() {
+            given = version.put.map(|put| stored(ledger, put)).transpose()?.map_or_else(Vec::new, |put| put.ready);
+        }
+        let (first, count) = (first_ordinal as usize, count as usize);
+        let vectors = given.get(first..first.saturating_add(count)).unwrap_or_default().iter().map(|one| &one.vector);
+        let before = out.len();
+        out.extend(vectors.filter(|vector| vector.len() == dimension as usize).cloned());
+        if out.len() - before != count {
+            return Err(EngineError::Damaged("a document came without the vectors it is said to have".to_owned()));
+        }
     }
     Ok(Some(out))
 }

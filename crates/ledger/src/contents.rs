@@ -57,6 +57,7 @@ impl Place {
             RecordKind::DocumentPut,
             RecordKind::DocumentChunked,
             RecordKind::DocumentEmbedded,
+            RecordKind::VectorsGiven,
         ]
         .iter()
         .any(|kind| self.is(*kind))

@@ -177,6 +177,25 @@ pub enum Record {
         /// When it was put, milliseconds since the Unix epoch.
         put_ms: u64,
     },
+    /// Vectors of some chunks of a revision are those that came with its [`Record::DocumentPut`]: they are not written twice.
+    VectorsGiven {
+        /// Where.
+        partition: PartitionKey,
+        /// Its key.
+        document: DocumentKey,
+        /// The revision.
+        revision: Revision,
+        /// The embedder that they are taken to be of.
+        model: ModelId,
+        /// Its weights, as a hash.
+        model_revision: String,
+        /// The first chunk's place among the revision's chunks, from 0.
+        first_ordinal: u32,
+        /// How many chunks.
+        count: u32,
+        /// Floats a vector.
+        dimension: u32,
+    },
 }
 
 /// A record's kind: the number that its frame shows without the body being read.
@@ -215,6 +234,8 @@ pub enum RecordKind {
     PartitionMarked,
     /// [`Record::PutRemembered`]
     PutRemembered,
+    /// [`Record::VectorsGiven`]
+    VectorsGiven,
 }
 
 /// A document as it is stored.
@@ -306,7 +327,8 @@ impl Record {
             | Record::CollectionEmbedding { partition, .. } => Some((*partition, None)),
             Record::DocumentPut { partition, document, .. }
             | Record::DocumentChunked { partition, document, .. }
-            | Record::DocumentEmbedded { partition, document, .. } => Some((*partition, Some(*document))),
+            | Record::DocumentEmbedded { partition, document, .. }
+            | Record::VectorsGiven { partition, document, .. } => Some((*partition, Some(*document))),
             Record::FolderCreated { .. }
             | Record::TenantCreated { .. }
             | Record::TenantDeleted { .. }
@@ -350,6 +372,7 @@ impl Record {
             Record::CollectionEmbedding { .. } => RecordKind::CollectionEmbedding,
             Record::PartitionMarked { .. } => RecordKind::PartitionMarked,
             Record::PutRemembered { .. } => RecordKind::PutRemembered,
+            Record::VectorsGiven { .. } => RecordKind::VectorsGiven,
         }
     }
 

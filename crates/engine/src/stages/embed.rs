@@ -235,7 +235,12 @@ fn embed_batch(state: &Arc<State>, which: Which, lane: &Lane, batch: &[Portion])
             }
             Err(error) => return Err(error),
         };
-        let known = known_vectors(state, which, lane, portion, &stored);
+        let given = given_vectors(state, which, lane, portion, &stored);
+        let are_given = given.is_some();
+        let known = match given {
+            Some(given) => given.into_iter().map(Some).collect(),
+            None => equal_vectors(state, lane, portion, &stored),
+        };
         let source = |(chunk, known): (&StoredChunk, Option<Vec<f32>>)| match known {
             Some(vector) => Source::Known(vector),
             None => Source::Made(inputs.place(chunk.input_hash, || {
@@ -244,27 +249,18 @@ fn embed_batch(state: &Arc<State>, which: Which, lane: &Lane, batch: &[Portion])
             })),
         };
         let sources: Vec<Source> = portion.chunks().iter().zip(known).map(source).collect();
-        readable.push((portion, text, sources));
+        readable.push((portion, text, sources, are_given));
     }
     let made = if inputs.texts.is_empty() { Vec::new() } else { embed(state, lane, &inputs.texts)? };
     let mut pendings = Vec::new();
     let mut ready: Vec<Ready<'_>> = Vec::with_capacity(batch.len());
-    for (portion, text, sources) in readable {
+    for (portion, text, sources, are_given) in readable {
         let vector = |source| match source {
             Source::Known(vector) => vector,
             Source::Made(place) => made[place].clone(),
         };
         let vectors: Vec<Vec<f32>> = sources.into_iter().map(vector).collect();
-        let record = || Record::DocumentEmbedded {
-            partition: state.key,
-            document: portion.work.key,
-            revision: portion.work.revision,
-            model: lane.version.id.clone(),
-            model_revision: lane.version.revision.clone(),
-            first_ordinal: u32::try_from(portion.from).unwrap_or(u32::MAX),
-            dimension: lane.version.dimension,
-            vectors: vectors.concat(),
-        };
+        let record = || record_of(state, lane, portion, &vectors, are_given);
         pendings.push((!vectors.is_empty()).then(|| state.shared.ledger.append(record())));
         ready.push((portion, text, vectors));
     }
@@ -288,28 +284,61 @@ fn embed_batch(state: &Arc<State>, which: Which, lane: &Lane, batch: &[Portion])
     failed.map_or(Ok(count), Err)
 }
 
-/// Vectors that need not be made, by chunk of the portion: the client gave them, or an equal chunk has one.
-fn known_vectors(
+/// What the ledger is told of a portion's vectors.
+fn record_of(state: &State, lane: &Lane, portion: &Portion, vectors: &[Vec<f32>], are_given: bool) -> Record {
+    let (partition, document, revision) = (state.key, portion.work.key, portion.work.revision);
+    let (model, model_revision) = (lane.version.id.clone(), lane.version.revision.clone());
+    let first_ordinal = u32::try_from(portion.from).unwrap_or(u32::MAX);
+    let dimension = lane.version.dimension;
+    if are_given {
+        let count = u32::try_from(vectors.len()).unwrap_or(u32::MAX);
+        return Record::VectorsGiven {
+            partition,
+            document,
+            revision,
+            model,
+            model_revision,
+            first_ordinal,
+            count,
+            dimension,
+        };
+    }
+    Record::DocumentEmbedded {
+        partition,
+        document,
+        revision,
+        model,
+        model_revision,
+        first_ordinal,
+        dimension,
+        vectors: vectors.concat(),
+    }
+}
+
+/// The portion's vectors, if the client gave them.
+fn given_vectors(
     state: &State,
     which: Which,
     lane: &Lane,
     portion: &Portion,
     stored: &StoredDocument,
-) -> Vec<Option<Vec<f32>>> {
+) -> Option<Vec<Vec<f32>>> {
     // What came with a document is of the model that served then.
-    let is_own = which == Which::Serving && portion.version.generation > state.lanes().since;
-    let given = |ordinal: usize| {
-        let vector = stored.ready.get(ordinal).filter(|_| is_own).map(|ready| &ready.vector);
-        vector.filter(|vector| vector.len() == lane.version.dimension as usize)
-    };
+    let are_own = which == Which::Serving && portion.version.generation > state.lanes().since;
+    let given = stored.ready.get(portion.from..portion.from + portion.count).filter(|_| are_own)?;
+    let given = given.iter().map(|ready| &ready.vector);
+    given.map(|vector| (vector.len() == lane.version.dimension as usize).then(|| vector.clone())).collect()
+}
+
+/// Vectors that need not be made, by chunk of the portion: an equal chunk has one.
+fn equal_vectors(state: &State, lane: &Lane, portion: &Portion, stored: &StoredDocument) -> Vec<Option<Vec<f32>>> {
     let vectors = lane.vector.snapshot();
     let documents = state.documents();
     let equal = |chunk: &StoredChunk| {
         let labels = documents.equal_inputs(chunk.input_hash, &stored.id, &stored.readers);
         labels.into_iter().find_map(|label| vectors.vector(label))
     };
-    let chunks = (portion.from..).zip(portion.chunks());
-    chunks.map(|(ordinal, chunk)| given(ordinal).cloned().or_else(|| equal(chunk))).collect()
+    portion.chunks().iter().map(equal).collect()
 }
 
 fn embed(state: &State, lane: &Lane, texts: &[String]) -> Result<Vec<Vec<f32>>, EngineError> {

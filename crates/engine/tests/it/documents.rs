@@ -1,9 +1,11 @@
 //! A document's life: what is acknowledged is found by both arms, also after a power cut; what is replaced or deleted is not.
 
+use std::path::Path;
+
 use futures::executor::block_on;
 use ibid_core::{CollectionName, DocumentId, Identity, Operator, Reader, Readers, Scope, Scopes, TenantName};
-use ibid_engine::{EngineError, KeyRequest, Put, Stage};
-use ibid_runtime::Fault;
+use ibid_engine::{EngineError, KeyRequest, Put, ReadyChunk, Stage};
+use ibid_runtime::{Disk, Fault};
 
 use crate::house::{House, ctx, document};
 use crate::words::Mood;
@@ -69,6 +71,26 @@ fn a_replaced_document_is_served_until_the_new_one_is_complete() {
     assert!(ack.unchanged);
     house.check(&docs, "red", &[]);
     house.check(&docs, "blue", &["a"]);
+}
+
+#[test]
+fn given_vectors_are_stored_once_and_serve_after_a_power_cut() {
+    let house = House::new();
+    let partition = house.partition("acme");
+    let text = "Apples are red.";
+    let vector = house.models[0].vector(text);
+    let stored: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let chunks = vec![ReadyChunk { bytes: 0..text.len(), vector: Some(vector) }];
+    let put = Put { chunks, ..document("a", text, Stage::Vector) };
+    block_on(partition.put(&ctx(&house.clock), put)).unwrap();
+    assert_eq!(house.models[0].embedded(), 0);
+    drop(partition);
+    let house = house.power_cut();
+    house.check(&house.partition("acme"), "Apples", &["a"]);
+    let log = Path::new("data/log");
+    let files = house.disk.list(log).unwrap().into_iter().map(|name| house.disk.read(&log.join(name)).unwrap());
+    let times = files.map(|bytes| bytes.windows(stored.len()).filter(|piece| *piece == stored).count());
+    assert_eq!(times.sum::<usize>(), 1);
 }
 
 #[test]

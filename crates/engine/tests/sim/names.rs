@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ibid_core::{
     CollectionName, CollectionSettings, DocumentId, Language, MediaType, Metadata, Operator, Readers, TenantName, Trust,
 };
-use ibid_engine::{Put, Stage};
+use ibid_engine::{Put, ReadyChunk, Stage};
 
 use crate::plan::{self, Putting};
 use crate::words::Words;
@@ -43,7 +43,8 @@ pub(crate) fn settings(words: &Words) -> CollectionSettings {
     }
 }
 
-pub(crate) fn request(Putting { place, document, content, key }: Putting, wait_for: Stage) -> Put {
+pub(crate) fn request(Putting { place, document, content, key }: Putting, wait_for: Stage, words: &Words) -> Put {
+    let text = plan::text(place, document, content);
     Put {
         id: document_id(document),
         media_type: MediaType::Markdown,
@@ -51,9 +52,21 @@ pub(crate) fn request(Putting { place, document, content, key }: Putting, wait_f
         source_uri: String::new(),
         metadata: Metadata::new(),
         readers: Readers::default(),
-        text: plan::text(place, document, content),
-        chunks: Vec::new(),
+        chunks: if plan::comes_with_vectors(content) { ready(&text, words) } else { Vec::new() },
+        text,
         idempotency_key: key.map(|key| format!("key{key}")),
         wait_for,
     }
+}
+
+/// A text's parts, with the vectors that the embedder would make of them.
+fn ready(text: &str, words: &Words) -> Vec<ReadyChunk> {
+    let mut starts: Vec<usize> = text.match_indices("## Part").map(|(start, _)| start).collect();
+    starts[0] = 0;
+    let ends = starts[1..].iter().copied().chain([text.len()]);
+    let chunk = |(start, end): (&usize, usize)| ReadyChunk {
+        bytes: *start..end,
+        vector: Some(words.vector(&text[*start..end])),
+    };
+    starts.iter().zip(ends).map(chunk).collect()
 }

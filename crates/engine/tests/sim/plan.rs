@@ -181,6 +181,11 @@ pub(crate) fn parts(content: u8) -> usize {
     2 + usize::from(content) % 3
 }
 
+/// Whether a content's chunks and vectors are the client's own.
+pub(crate) fn comes_with_vectors(content: u8) -> bool {
+    content + 1 == CONTENTS
+}
+
 /// The word that a part has.
 pub(crate) fn part_word(part: usize) -> String {
     format!("part{part}")

@@ -384,7 +384,7 @@ impl Run {
         let wait_for = if comes { stage } else { Stage::Durable };
         let (records, embedded) = (self.engine().ledger_stats().records, self.words.embedded());
         let ctx = self.ctx();
-        let outcome = self.wait(partition.put(&ctx, request(put, wait_for)))?;
+        let outcome = self.wait(partition.put(&ctx, request(put, wait_for, &self.words)))?;
 
         let collection = self.model.collection(place).expect("the partition is there");
         let repeated = key.and_then(|key| collection.keys.get(&(document, key)).copied());

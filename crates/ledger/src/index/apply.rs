@@ -1,5 +1,7 @@
 //! What a record changes in the index: the one place that says so, for writing and for replay.
 
+use std::ops::Range;
+
 use ibid_core::{DocumentKey, Generation, Label, PartitionKey, Revision, TenantKey};
 
 use super::{IndexError, Overlay, Owner, key};
@@ -79,12 +81,32 @@ pub(crate) fn apply(view: &mut Overlay<'_>, sequence: Sequence, record: &Record)
             let count = vectors.len().checked_div(*dimension as usize).unwrap_or(0);
             let count = u32::try_from(count).map_err(|_| IndexError::Failed("too many vectors".to_owned()))?;
             let model = ModelKey::of(model, model_revision, *dimension);
-            if mark(view, sequence, *partition, Generation(0), 0)? {
-                note_lost_put(view, *partition, *document, *revision)?;
-                change_version(view, *partition, *document, *revision, |version| {
-                    add_part(version, model, *first_ordinal, count, sequence);
-                })?;
-            }
+            embedded(
+                view,
+                sequence,
+                (*partition, *document, *revision),
+                model,
+                *first_ordinal..first_ordinal.saturating_add(count),
+            )?;
+        }
+        Record::VectorsGiven {
+            partition,
+            document,
+            revision,
+            model,
+            model_revision,
+            first_ordinal,
+            count,
+            dimension,
+        } => {
+            let model = ModelKey::of(model, model_revision, *dimension);
+            embedded(
+                view,
+                sequence,
+                (*partition, *document, *revision),
+                model,
+                *first_ordinal..first_ordinal.saturating_add(*count),
+            )?;
         }
         Record::CollectionEmbedding { partition, embedding } => {
             of_collection(view, sequence, *partition)?;
@@ -201,6 +223,24 @@ fn note_lost_put(
     if known.is_none_or(|head| head.current.revision < revision) {
         let current = version(revision, Generation(0), Version::LOST);
         view.put(place, &Head { current, previous: None });
+    }
+    Ok(())
+}
+
+/// Notes that a revision's chunks of these ordinals have vectors.
+fn embedded(
+    view: &mut Overlay<'_>,
+    sequence: Sequence,
+    (partition, document, revision): (PartitionKey, DocumentKey, Revision),
+    model: ModelKey,
+    ordinals: Range<u32>,
+) -> Result<(), IndexError> {
+    if mark(view, sequence, partition, Generation(0), 0)? {
+        note_lost_put(view, partition, document, revision)?;
+        let count = ordinals.end.saturating_sub(ordinals.start);
+        change_version(view, partition, document, revision, |version| {
+            add_part(version, model, ordinals.start, count, sequence);
+        })?;
     }
     Ok(())
 }

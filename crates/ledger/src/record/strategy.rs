@@ -131,6 +131,18 @@ pub(crate) fn document_record() -> impl Strategy<Value = Record> {
                 vectors: vec![if number.is_nan() { 0.0 } else { number }; count * 3],
             }
         ),
+        2 => (partition(), document(), revision(), 0..2u32, 0..3u32, model()).prop_map(
+            |(partition, document, revision, first_ordinal, count, model)| Record::VectorsGiven {
+                partition,
+                document,
+                revision,
+                model: model.id,
+                model_revision: model.revision,
+                first_ordinal,
+                count,
+                dimension: model.dimension,
+            }
+        ),
         1 => (partition(), document(), revision()).prop_map(|(partition, document, revision)| Record::DocumentDeleted {
             partition,
             document,
