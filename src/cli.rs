@@ -9,6 +9,7 @@
 //! | `search.rs`  | the best chunks for a question                                                |
 //! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
 //! | `admin.rs`   | tenants and keys                                                              |
+//! | `doctor.rs`  | whether machine, settings and disk are fit for a server                       |
 //! | `compact.rs` | the log without what is of no use any more                                    |
 //! | `snapshot.rs`| snapshots made, listed, verified and restored                                 |
 //! | `models.rs`  | list, verify, pull, import, quantize                                          |
@@ -23,6 +24,7 @@ mod ask;
 mod bench;
 mod compact;
 mod demo;
+mod doctor;
 mod erasure;
 mod eval;
 mod ingest;
@@ -115,6 +117,8 @@ enum Command {
     Bench(bench::Bench),
     /// Kill a server under load, again and again, and look for what it lost
     Torture(torture::Torture),
+    /// Look whether this machine, the settings and the data folder's disk are fit for a server
+    Doctor(doctor::Doctor),
     /// Show every setting with its value and where it came from
     Config,
 }
@@ -151,6 +155,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),
         Command::Bench(bench) => runtime()?.block_on(bench.run(global)),
         Command::Torture(torture) => runtime()?.block_on(torture.run(global)),
+        Command::Doctor(doctor) => doctor.run(global),
         Command::Config => explain(global),
     }
 }

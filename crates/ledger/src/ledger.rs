@@ -125,8 +125,12 @@ impl Ledger {
             cache_bytes: config.index_cache_bytes,
             open_max: config.index_open_max,
         };
-        let (kept, index_rebuilt, walked) = replay::settle(&opened, kind, &place)?;
-        let destroyed = agree_on_keys(&mut opened, &kept, clock.unix_ms())?;
+        let (kept, index_rebuilt, mut walked) = replay::settle(&opened, kind, &place)?;
+        let agreed = agree_on_keys(&mut opened, &kept, clock.unix_ms())?;
+        if agreed.keys_destroyed && !walked.damaged.is_empty() {
+            // A key whose destruction was cut off passed for a damaged one, and so did what it had sealed.
+            walked.damaged = opened.log.scan(Sequence(1), &mut |_, _| Ok(ControlFlow::Continue(())))?;
+        }
         if let Some(layered) = kept.layered.as_ref().filter(|_| index_rebuilt) {
             // From here on a kill costs a replay of what follows.
             let frozen = layered.freeze().map_err(replay::failed)?;
@@ -140,7 +144,7 @@ impl Ledger {
             index_rebuilt,
         };
         // An index that was filled anew need not be what that checkpoint vouches for: records may have been damaged since.
-        let vouched = opened.checkpoint.is_some() && !index_rebuilt && !destroyed;
+        let vouched = opened.checkpoint.is_some() && !index_rebuilt && !agreed.records_written;
         let checkpoint = vouched.then(|| opened.writer.sequence());
         let queue = Arc::new(Queue::new(config.queue_bytes_max));
         let kept = Arc::new(RwLock::new(kept));
@@ -449,18 +453,25 @@ impl Ledger {
     }
 }
 
+/// What it took to make log and keys agree.
+#[derive(Default)]
+struct Agreed {
+    keys_destroyed: bool,
+    records_written: bool,
+}
+
 /// Of a deleted tenant no key is left; of a tenant whose key was destroyed, which a snapshot may bring back, nothing is.
-/// Returns whether something was written.
-fn agree_on_keys(opened: &mut Opened, kept: &Kept, now_ms: u64) -> Result<bool, LedgerError> {
-    let Some(index) = &kept.index else { return Ok(false) };
+fn agree_on_keys(opened: &mut Opened, kept: &Kept, now_ms: u64) -> Result<Agreed, LedgerError> {
+    let mut agreed = Agreed::default();
+    let Some(index) = &kept.index else { return Ok(agreed) };
     let (here, destroyed) = opened.log.keys().tenants();
     let is_deleted = |tenant: &TenantKey| Ok(index.get(&key::deleted_tenant(*tenant))?.is_some());
     for tenant in here {
         if is_deleted(&tenant).map_err(replay::failed)? {
             opened.log.keys().destroy(tenant, now_ms)?;
+            agreed.keys_destroyed = true;
         }
     }
-    let mut written = false;
     for tenant in destroyed {
         if is_deleted(&tenant).map_err(replay::failed)? {
             continue;
@@ -469,9 +480,9 @@ fn agree_on_keys(opened: &mut Opened, kept: &Kept, now_ms: u64) -> Result<bool, 
         let sequence = opened.writer.write(&[&Body::of(&record)?])?;
         let mut view = Overlay::new(&**index);
         index::apply(&mut view, sequence, &record).and_then(|()| view.commit()).map_err(replay::failed)?;
-        written = true;
+        agreed.records_written = true;
     }
-    Ok(written)
+    Ok(agreed)
 }
 
 impl Drop for Ledger {

@@ -175,6 +175,22 @@ fn a_lost_key_is_damage_and_what_it_sealed_waits_for_it() {
 }
 
 #[test]
+fn a_destruction_that_was_cut_off_is_finished_and_no_damage() {
+    let disk = MemoryDisk::new();
+    let ledger = open(&disk, master("a0"));
+    for tenant in [1, 2] {
+        ledger.append(put(tenant, 1)).wait().unwrap();
+    }
+    ledger.append(Record::TenantDeleted { tenant: TenantKey(1), deleted_ms: 7 }).wait().unwrap();
+    disk.inject(Fault::WriteTorn(0));
+    assert!(ledger.destroy_key(TenantKey(1), 7).is_err());
+    drop(ledger);
+    let ledger = open(&disk, master("a0"));
+    assert!(ledger.is_key_destroyed(TenantKey(1)));
+    assert_eq!(ledger.heads(partition(2)).unwrap().len(), 1);
+}
+
+#[test]
 fn a_key_is_durable_before_what_it_seals() {
     let disk = MemoryDisk::new();
     let ledger = open(&disk, master("a0"));
