@@ -185,7 +185,7 @@ fn measure_syncs(folder: &Path) -> anyhow::Result<Vec<Duration>> {
 
 #[cfg(unix)]
 fn room(config: &Config) -> Finding {
-    let stat = match rustix::fs::statvfs(&nearest(&config.data_dir)) {
+    let stat = match rustix::fs::statvfs(nearest(&config.data_dir)) {
         Ok(stat) => stat,
         Err(error) => return Finding::doubtful("room", error, "how much room there is cannot be told"),
     };

@@ -11,6 +11,7 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `formats.rs`         | data folders of each released log format                       |
+//! | `doctor.rs`          | `ibid doctor`, of a place that is fit and of others            |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
 //! | `snapshot.rs`        | snapshots under writes, restored and compared; on a real S3    |
 //! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
@@ -25,6 +26,7 @@ mod answers;
 mod bench;
 mod client;
 mod crash;
+mod doctor;
 mod documents;
 mod erasure;
 #[path = "../../crates/gateway/tests/fake_openai.rs"]
