@@ -92,6 +92,7 @@ impl ToStatus for EngineError {
                 let message = format!("stored data is damaged; tell the operator the request id {id}");
                 status(Code::DataLoss, "DATA_DAMAGED", message, details)
             }
+            EngineError::Rebuilding => retry(Code::Unavailable, "REBUILDING", self.to_string(), RETRY_AFTER),
             EngineError::Ledger(_) | EngineError::Lexical(_) | EngineError::Vector(_) | EngineError::Io { .. } => {
                 internal(self)
             }
