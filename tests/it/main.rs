@@ -10,6 +10,7 @@
 //! | `answers.rs`         | an answer's events and its citations                           |
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
+//! | `fsck.rs`            | `ibid fsck`: what is damaged is mended, or named               |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
 //! | `snapshot.rs`        | snapshots under writes, restored and compared; on a real S3    |
 //! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
@@ -28,6 +29,7 @@ mod documents;
 mod erasure;
 #[path = "../../crates/gateway/tests/fake_openai.rs"]
 mod fake_openai;
+mod fsck;
 mod harness;
 mod language_model;
 mod migrate;
