@@ -318,6 +318,9 @@ mod tests {
         let status = EngineError::Overloaded("9 documents wait".to_owned()).to_status();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
+        let status = EngineError::Rebuilding.to_status();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "REBUILDING"));
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
         let status = EngineError::NotFound { kind: "document", name: "a.md".to_owned() }.to_status();
         let resource = status.get_details_resource_info().unwrap();
         assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), ("document", "a.md"));

@@ -212,7 +212,7 @@ impl ReadLog {
             && earlier.revision >= revision
         {
             let what = "the log has two writes of one revision, or an older one after a newer one";
-            let mut check = Check { key: partition, found: &mut self.found };
+            let mut check = Check { key: partition, log_is_damaged: false, found: &mut self.found };
             return check.violated(Invariant::RevisionNeverReused, id.as_ref(), what);
         }
         documents.insert(document.0, Logged { revision, deleted, cut: None, id });
@@ -236,7 +236,8 @@ impl ReadLog {
     ) -> Result<(), EngineError> {
         let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
         let logged = self.partitions.remove(&entry.key).unwrap_or_default();
-        let mut partition = Check { key: entry.key, found: &mut self.found };
+        let log_is_damaged = !self.damaged.is_empty();
+        let mut partition = Check { key: entry.key, log_is_damaged, found: &mut self.found };
         partition.index(&logged, &heads, &self.records);
         let expected = recover::documents(shared, name, entry)?;
         let _changing = state.lock(&state.changing);
@@ -254,7 +255,8 @@ impl ReadLog {
         for key in self.partitions.into_keys().filter(|key| !shared.is_in_catalog(*key)) {
             if !shared.ledger.heads(key).map_err(EngineError::of_ledger)?.is_empty() {
                 let what = "the index has documents of a collection that is deleted";
-                Check { key, found: &mut self.found }.violated(Invariant::NoResurrection, None, what);
+                let mut check = Check { key, log_is_damaged: false, found: &mut self.found };
+                check.violated(Invariant::NoResurrection, None, what);
             }
         }
         Ok(self.found)
@@ -272,6 +274,8 @@ pub(crate) fn records_of(head: &Head) -> impl Iterator<Item = Sequence> {
 /// One partition, looked at.
 struct Check<'a> {
     key: PartitionKey,
+    /// What the log has lost is no violation of what follows from it.
+    log_is_damaged: bool,
     found: &'a mut Vec<Violation>,
 }
 
@@ -283,7 +287,8 @@ impl Check<'_> {
     /// The index over the log against the log. What of a document is damaged in the log, the index may know.
     fn index(&mut self, logged: &LoggedPartition, heads: &[(DocumentKey, Head)], records: &RoaringTreemap) {
         let heads: BTreeMap<[u8; 16], &Head> = heads.iter().map(|(key, head)| (key.0, head)).collect();
-        let is_damaged = |head: &Head| records_of(head).any(|record| !records.contains(record.0));
+        let damage = self.log_is_damaged;
+        let is_damaged = |head: &Head| damage && records_of(head).any(|record| !records.contains(record.0));
         let violated = Invariant::IndexEqualsReplay;
         for (key, document) in logged {
             if heads.get(key).is_some_and(|head| is_damaged(head)) {
@@ -385,8 +390,7 @@ impl Check<'_> {
             for (key, entry, version, _) in served(expected) {
                 let made = match recover::vectors(state, *key, version.revision, lane.version.key()) {
                     Ok(made) => made.unwrap_or_default(),
-                    // There is nothing to compare with; the log's damage is told by who reads it.
-                    Err(EngineError::Damaged(_)) => continue,
+                    Err(EngineError::Damaged(_)) if self.log_is_damaged => continue,
                     Err(error) => return Err(error),
                 };
                 let equal = |(label, made): (Label, Vec<f32>)| {
