@@ -11,6 +11,7 @@
 //! | `admin.rs`   | tenants and keys                                                              |
 //! | `doctor.rs`  | whether machine, settings and disk are fit for a server                       |
 //! | `compact.rs` | the log without what is of no use any more                                    |
+//! | `fsck.rs`    | the data folder examined, while no server runs on it                          |
 //! | `snapshot.rs`| snapshots made, listed, verified and restored                                 |
 //! | `models.rs`  | list, verify, pull, import, quantize                                          |
 //! | `migrate.rs` | a collection moved to another model                                           |
@@ -27,6 +28,7 @@ mod demo;
 mod doctor;
 mod erasure;
 mod eval;
+mod fsck;
 mod ingest;
 mod migrate;
 mod models;
@@ -103,6 +105,8 @@ enum Command {
     Compact(compact::Compact),
     /// Look whether something deleted is gone from the log, the indexes and the snapshots
     Erasure(erasure::Erasure),
+    /// Read all of the log, compare every index with it, mend what can be mended, name what is lost; no server may run
+    Fsck(fsck::Fsck),
     /// Copy everything to the snapshot target; list, verify, restore and prune such copies
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
@@ -150,6 +154,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
         Command::Compact(compact) => runtime()?.block_on(compact.run(global)),
         Command::Erasure(erasure) => runtime()?.block_on(erasure.run(global)),
+        Command::Fsck(fsck) => fsck.run(global),
         Command::Snapshot(snapshot) => snapshot.run(global),
         Command::Models(models) => models.run(global),
         Command::Eval(eval) => runtime()?.block_on(eval.run(global)),

@@ -118,6 +118,9 @@ impl Server {
             builder = builder.tls_config(tls_config(tls)?).map_err(ServerError::Tls)?;
         }
         let (house, opened) = House::open(config, parts)?;
+        if !opened.ledger.damaged.is_empty() {
+            tracing::error!(places = opened.ledger.damaged.len(), "the log is damaged; `ibid fsck` says what is lost");
+        }
         let house = Arc::new(house);
         if first_start::make_keys(&house, &config.data_dir).await? {
             tracing::info!(folder = %config.data_dir.join("keys").display(), "the first keys are made");

@@ -92,6 +92,7 @@ impl ToStatus for EngineError {
                 let message = format!("stored data is damaged; tell the operator the request id {id}");
                 status(Code::DataLoss, "DATA_DAMAGED", message, details)
             }
+            EngineError::Rebuilding => retry(Code::Unavailable, "REBUILDING", self.to_string(), RETRY_AFTER),
             EngineError::Ledger(_) | EngineError::Lexical(_) | EngineError::Vector(_) | EngineError::Io { .. } => {
                 internal(self)
             }
@@ -316,6 +317,9 @@ mod tests {
     fn overload_says_when_to_come_back_and_absence_says_of_what() {
         let status = EngineError::Overloaded("9 documents wait".to_owned()).to_status();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "OVERLOADED"));
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
+        let status = EngineError::Rebuilding.to_status();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "REBUILDING"));
         assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(RETRY_AFTER));
         let status = EngineError::NotFound { kind: "document", name: "a.md".to_owned() }.to_status();
         let resource = status.get_details_resource_info().unwrap();

@@ -193,6 +193,7 @@ fn show_status(tenants: &[proto::Tenant], json: bool) {
             json!({
                 "tenant": tenant.name,
                 "collections": ingest.collections,
+                "collections_unopened": ingest.collections_unopened,
                 "documents": ingest.documents,
                 "documents_pending": ingest.documents_pending,
                 "documents_parked": ingest.documents_parked,
@@ -211,11 +212,22 @@ fn show_status(tenants: &[proto::Tenant], json: bool) {
             chunks => format!("{:.1} %", 100.0 * ingest.chunks_embedded as f64 / chunks as f64),
         };
         let documents = [ingest.documents, ingest.documents_pending, ingest.documents_parked, ingest.documents_damaged];
-        let counts = std::iter::once(ingest.collections).chain(documents);
+        let counts = [ingest.collections, ingest.collections_unopened].into_iter().chain(documents);
         let counts = counts.chain([ingest.chunks, ingest.chunks_embedded]).map(|count| count.to_string());
         std::iter::once(tenant.name.clone()).chain(counts).chain([embedded]).collect()
     };
-    let header = ["tenant", "collections", "documents", "pending", "parked", "damaged", "chunks", "embedded", "share"];
+    let header = [
+        "tenant",
+        "collections",
+        "unopened",
+        "documents",
+        "pending",
+        "parked",
+        "damaged",
+        "chunks",
+        "embedded",
+        "share",
+    ];
     print_table(&header, &tenants.iter().map(row).collect::<Vec<_>>());
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn render(tenant: TenantInfo, ingest: Option<IngestStatus>) -> pb::Te
 fn render_status(status: IngestStatus) -> pb::IngestStatus {
     let IngestStatus {
         collections,
+        collections_unopened,
         documents,
         chunks,
         chunks_embedded,
@@ -41,5 +42,6 @@ fn render_status(status: IngestStatus) -> pb::IngestStatus {
         documents_pending,
         documents_parked,
         documents_damaged,
+        collections_unopened,
     }
 }

@@ -12,6 +12,7 @@
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `formats.rs`         | data folders of each released log format                       |
 //! | `doctor.rs`          | `ibid doctor`, of a place that is fit and of others            |
+//! | `fsck.rs`            | `ibid fsck`: what is damaged is mended, or named               |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
 //! | `snapshot.rs`        | snapshots under writes, restored and compared; on a real S3    |
 //! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
@@ -32,6 +33,7 @@ mod erasure;
 #[path = "../../crates/gateway/tests/fake_openai.rs"]
 mod fake_openai;
 mod formats;
+mod fsck;
 mod harness;
 mod language_model;
 mod migrate;

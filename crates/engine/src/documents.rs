@@ -234,7 +234,7 @@ impl Documents {
         self.damaged.len()
     }
 
-    /// What cannot be read is deleted.
+    /// It was deleted.
     pub(crate) fn forget_damaged(&mut self, key: &DocumentKey) {
         self.damaged.remove(key);
     }

@@ -83,6 +83,9 @@ pub enum EngineError {
     /// Stored bytes fail their checksum.
     #[error("stored data is damaged: {0}")]
     Damaged(String),
+    /// The collection's index of words was found damaged. It answers again once it is made anew.
+    #[error("the collection's index of words is being made anew; ask again, or by meaning alone")]
+    Rebuilding,
     /// The ledger failed.
     #[error("ledger")]
     Ledger(#[source] LedgerError),

@@ -74,6 +74,7 @@ fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit:
             }
             let ended = committed.as_ref().map_or_else(|_| Vec::new(), |_| ended_by(shared, &record));
             let applied = committed.map(|_| {
+                shared.keep_copy(&record);
                 shared.catalog.write().unwrap_or_else(PoisonError::into_inner).apply(&record);
             });
             if ended.is_empty() {

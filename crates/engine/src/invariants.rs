@@ -8,10 +8,10 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ibid_core::{ChunkId, CollectionName, DocumentId, DocumentKey, Label, PartitionKey, Revision};
-use ibid_ledger::{Head, Ledger, Record, Sequence};
+use ibid_core::{ChunkId, CollectionName, DocumentId, DocumentKey, Label, PartitionKey, Revision, TenantName};
+use ibid_ledger::{Damaged, Head, Ledger, Record, Sequence};
 use ibid_runtime::Ctx;
-use roaring::RoaringBitmap;
+use roaring::{RoaringBitmap, RoaringTreemap};
 
 use crate::catalog::CollectionEntry;
 use crate::documents::{Cut, Documents, Entry, Version};
@@ -110,33 +110,22 @@ impl Engine {
     /// [`EngineError`]: the ledger cannot be read, or a collection cannot be opened.
     pub async fn violations(&self, ctx: &Ctx) -> Result<Vec<Violation>, EngineError> {
         let shared = &self.shared;
-        let collections: Vec<(CollectionName, CollectionEntry)> = self.catalog(|catalog| {
-            let all = catalog.tenants.values().flat_map(|tenant| &tenant.collections);
-            all.map(|(name, entry)| (name.clone(), entry.clone())).collect()
-        });
-        let mut found = Vec::new();
-        let mut logged = read_log(&shared.ledger, &mut found)?;
-        for (name, entry) in collections {
+        let mut log = ReadLog::of(ctx, &shared.ledger)?;
+        for (_, name, entry) in self.collections() {
             ctx.check()?;
             let state = shared.open_partition(&name, entry.clone()).await?;
-            let mut partition = Check { key: entry.key, found: &mut found };
-            let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
-            partition.index(&logged.remove(&entry.key).unwrap_or_default(), &heads);
-            let expected = recover::documents(shared, &name, &entry)?;
-            let _changing = state.lock(&state.changing);
-            partition.documents(shared, &expected, &state.documents());
-            partition.whole(shared, &expected)?;
-            partition.words(&state, &expected)?;
-            partition.vectors(&state, &expected)?;
+            log.compare(shared, &name, &entry, &state)?;
         }
-        // What is left was deleted.
-        for key in logged.into_keys() {
-            if !shared.ledger.heads(key).map_err(EngineError::of_ledger)?.is_empty() {
-                let what = "the index has documents of a collection that is deleted";
-                Check { key, found: &mut found }.violated(Invariant::NoResurrection, None, what);
-            }
-        }
-        Ok(found)
+        log.compare_deleted(shared)
+    }
+
+    /// Every collection of every tenant.
+    pub(crate) fn collections(&self) -> Vec<(TenantName, CollectionName, CollectionEntry)> {
+        self.catalog(|catalog| {
+            let tenants = catalog.tenants.iter();
+            let all = tenants.flat_map(|(tenant, entry)| entry.collections.iter().map(move |one| (tenant, one)));
+            all.map(|(tenant, (name, entry))| (tenant.clone(), name.clone(), entry.clone())).collect()
+        })
     }
 }
 
@@ -152,32 +141,32 @@ struct Logged {
 
 type LoggedPartition = BTreeMap<[u8; 16], Logged>;
 
-/// Reads the log without the index over it.
-fn read_log(
-    ledger: &Ledger,
-    found: &mut Vec<Violation>,
-) -> Result<BTreeMap<PartitionKey, LoggedPartition>, EngineError> {
-    let mut logged: BTreeMap<PartitionKey, LoggedPartition> = BTreeMap::new();
-    let mut visit = |partition: PartitionKey, document: DocumentKey, id: Option<DocumentId>, revision, deleted| {
-        let documents = logged.entry(partition).or_default();
-        if let Some(earlier) = documents.get(&document.0)
-            && earlier.revision >= revision
-        {
-            let what = "the log has two writes of one revision, or an older one after a newer one";
-            let mut check = Check { key: partition, found };
-            return check.violated(Invariant::RevisionNeverReused, id.as_ref(), what);
-        }
-        documents.insert(document.0, Logged { revision, deleted, cut: None, id });
-    };
-    let mut cuts = Vec::new();
-    ledger
-        .scan(Sequence(1), &mut |_, record| {
+/// All of the log, read without the index over it.
+#[derive(Default)]
+pub(crate) struct ReadLog {
+    /// The records that could be read.
+    pub(crate) records: RoaringTreemap,
+    /// Where none could be.
+    pub(crate) damaged: Vec<Damaged>,
+    partitions: BTreeMap<PartitionKey, LoggedPartition>,
+    found: Vec<Violation>,
+}
+
+impl ReadLog {
+    /// # Errors
+    /// The ledger cannot be read, or the caller's time is over.
+    pub(crate) fn of(ctx: &Ctx, ledger: &Ledger) -> Result<ReadLog, EngineError> {
+        let mut log = ReadLog::default();
+        let mut cuts = Vec::new();
+        let mut stopped = Ok(());
+        let damaged = ledger.scan(Sequence(1), &mut |sequence, record| {
+            log.records.insert(sequence.0);
             match record {
                 Record::DocumentPut { partition, document, put } => {
-                    visit(partition, document, Some(put.id), put.revision, false);
+                    log.note(partition, document, Some(put.id), put.revision, false);
                 }
                 Record::DocumentDeleted { partition, document, revision, .. } => {
-                    visit(partition, document, None, revision, true);
+                    log.note(partition, document, None, revision, true);
                 }
                 Record::DocumentChunked { partition, document, revision, first_label, chunks, .. } => {
                     cuts.push((partition, document, revision, (first_label, chunks.len())));
@@ -197,21 +186,97 @@ fn read_log(
                 | Record::PutRemembered { .. }
                 | Record::VectorsGiven { .. } => {}
             }
-            ControlFlow::Continue(())
-        })
-        .map_err(EngineError::of_ledger)?;
-    for (partition, document, revision, cut) in cuts {
-        let document = logged.get_mut(&partition).and_then(|documents| documents.get_mut(&document.0));
-        if let Some(document) = document.filter(|document| document.revision == revision && !document.deleted) {
-            document.cut = Some(cut);
+            stopped = ctx.check();
+            if stopped.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        stopped?;
+        log.damaged = damaged.map_err(EngineError::of_ledger)?;
+        for (partition, document, revision, cut) in cuts {
+            let document = log.partitions.get_mut(&partition).and_then(|documents| documents.get_mut(&document.0));
+            if let Some(document) = document.filter(|document| document.revision == revision && !document.deleted) {
+                document.cut = Some(cut);
+            }
         }
+        Ok(log)
     }
-    Ok(logged)
+
+    fn note(
+        &mut self,
+        partition: PartitionKey,
+        document: DocumentKey,
+        id: Option<DocumentId>,
+        revision: Revision,
+        deleted: bool,
+    ) {
+        let documents = self.partitions.entry(partition).or_default();
+        if let Some(earlier) = documents.get(&document.0)
+            && earlier.revision >= revision
+        {
+            let what = "the log has two writes of one revision, or an older one after a newer one";
+            let mut check = Check { key: partition, log_is_damaged: false, found: &mut self.found };
+            return check.violated(Invariant::RevisionNeverReused, id.as_ref(), what);
+        }
+        documents.insert(document.0, Logged { revision, deleted, cut: None, id });
+    }
+
+    /// The id of a document that some record of it has.
+    pub(crate) fn id_of(&self, partition: PartitionKey, document: DocumentKey) -> Option<&DocumentId> {
+        self.partitions.get(&partition)?.get(&document.0)?.id.as_ref()
+    }
+
+    /// Looks whether a partition follows from it.
+    ///
+    /// # Errors
+    /// The ledger or an index cannot be read.
+    pub(crate) fn compare(
+        &mut self,
+        shared: &Shared,
+        name: &CollectionName,
+        entry: &CollectionEntry,
+        state: &State,
+    ) -> Result<(), EngineError> {
+        let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
+        let logged = self.partitions.remove(&entry.key).unwrap_or_default();
+        let log_is_damaged = !self.damaged.is_empty();
+        let mut partition = Check { key: entry.key, log_is_damaged, found: &mut self.found };
+        partition.index(&logged, &heads, &self.records);
+        let expected = recover::documents(shared, name, entry)?;
+        let _changing = state.lock(&state.changing);
+        partition.documents(shared, &expected, &state.documents());
+        partition.whole(shared, &expected)?;
+        partition.words(state, &expected)?;
+        partition.vectors(state, &expected)
+    }
+
+    /// What no collection was compared with was deleted. All that does not hold.
+    ///
+    /// # Errors
+    /// The ledger's index cannot be read.
+    pub(crate) fn compare_deleted(mut self, shared: &Shared) -> Result<Vec<Violation>, EngineError> {
+        for key in self.partitions.into_keys().filter(|key| !shared.is_in_catalog(*key)) {
+            if !shared.ledger.heads(key).map_err(EngineError::of_ledger)?.is_empty() {
+                let what = "the index has documents of a collection that is deleted";
+                let mut check = Check { key, log_is_damaged: false, found: &mut self.found };
+                check.violated(Invariant::NoResurrection, None, what);
+            }
+        }
+        Ok(self.found)
+    }
+}
+
+/// The records that an entry of the index names.
+pub(crate) fn records_of(head: &Head) -> impl Iterator<Item = Sequence> {
+    std::iter::once(&head.current).chain(&head.previous).flat_map(|version| {
+        let parts = version.embedded.iter().flat_map(|embedded| &embedded.parts);
+        version.put.iter().chain(&version.deleted).chain(&version.chunked).chain(parts).copied()
+    })
 }
 
 /// One partition, looked at.
 struct Check<'a> {
     key: PartitionKey,
+    /// What the log has lost is no violation of what follows from it.
+    log_is_damaged: bool,
     found: &'a mut Vec<Violation>,
 }
 
@@ -220,11 +285,16 @@ impl Check<'_> {
         self.found.push(Violation { invariant, partition: self.key, document: document.cloned(), what });
     }
 
-    /// The index over the log against the log.
-    fn index(&mut self, logged: &LoggedPartition, heads: &[(DocumentKey, Head)]) {
+    /// The index over the log against the log. What of a document is damaged in the log, the index may know.
+    fn index(&mut self, logged: &LoggedPartition, heads: &[(DocumentKey, Head)], records: &RoaringTreemap) {
         let heads: BTreeMap<[u8; 16], &Head> = heads.iter().map(|(key, head)| (key.0, head)).collect();
+        let damage = self.log_is_damaged;
+        let is_damaged = |head: &Head| damage && records_of(head).any(|record| !records.contains(record.0));
         let violated = Invariant::IndexEqualsReplay;
         for (key, document) in logged {
+            if heads.get(key).is_some_and(|head| is_damaged(head)) {
+                continue;
+            }
             let current = heads.get(key).map(|head| &head.current);
             let id = document.id.as_ref();
             match current {
@@ -245,7 +315,7 @@ impl Check<'_> {
                 }
             }
         }
-        if heads.keys().any(|key| !logged.contains_key(key)) {
+        if heads.iter().any(|(key, head)| !logged.contains_key(key) && !is_damaged(head)) {
             self.violated(violated, None, "the index has a document that the log has not");
         }
     }
@@ -319,7 +389,11 @@ impl Check<'_> {
             let wanted: RoaringBitmap = served(expected).flat_map(|(_, _, version, _)| labels(version)).collect();
             self.labels(Invariant::VectorsEqualLedger, expected, &wanted, &vectors.labels());
             for (key, entry, version, _) in served(expected) {
-                let made = recover::vectors(state, *key, version.revision, lane.version.key())?.unwrap_or_default();
+                let made = match recover::vectors(state, *key, version.revision, lane.version.key()) {
+                    Ok(made) => made.unwrap_or_default(),
+                    Err(EngineError::Damaged(_)) if self.log_is_damaged => continue,
+                    Err(error) => return Err(error),
+                };
                 let equal = |(label, made): (Label, Vec<f32>)| {
                     vectors.vector(label).is_none_or(|held| is_one_direction(&held, &made))
                 };

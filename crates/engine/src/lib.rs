@@ -21,6 +21,7 @@
 //! | `questions.rs`  | the vectors of a partition's latest questions                                      |
 //! | `error.rs`      | what can go wrong                                                                  |
 //! | `invariants.rs` | what must hold, by id, and whether it does                                         |
+//! | `fsck.rs`       | a data folder examined: what is damaged, what was mended, what is lost             |
 //!
 //! Invariants: whatever reads or writes documents hangs off a [`Partition`], and a [`Partition`] comes from a
 //! [`ibid_core::TenantId`] alone. A write is acknowledged after the ledger has it. A replaced document is served by its old
@@ -52,6 +53,7 @@ mod documents;
 mod engine;
 mod erasure;
 mod error;
+mod fsck;
 mod intake;
 mod invariants;
 mod lanes;
@@ -71,14 +73,17 @@ pub use documents::{DocumentInfo, Stage};
 pub use engine::{Engine, Opened};
 pub use erasure::{Erased, Erasure, ErasureCheck, ErasurePlace};
 pub use error::{EngineError, Invalid};
+pub use fsck::{DamagedCollection, DamagedRecord, Fsck, MendedView, Unopened};
 #[cfg(feature = "planted")]
 pub use ibid_ledger::planted;
 pub use ibid_ledger::{
-    Compacted, MasterKey, MasterKeyError, ModelVersion, SecondRole, Switching, snapshot as snapshots,
+    Compacted, Damaged, MasterKey, MasterKeyError, ModelVersion, RecordKind, SecondRole, Sequence, Switching,
+    snapshot as snapshots,
 };
 pub use invariants::{Invariant, Violation};
 pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};
+pub use recover::{Mended, ViewKind};
 pub use snapshot::{Candidate, Found, Scope, Snapshot};
 pub use tenants::{KeyInfo, KeyRequest, TenantInfo};
 pub use write::{Put, PutAck, ReadyChunk, check_vector};

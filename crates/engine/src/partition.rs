@@ -11,7 +11,7 @@ use ibid_core::{
     TenantId,
 };
 use ibid_ledger::{Ledger, Record, Sequence, StoredDocument};
-use ibid_lexical::LexicalIndex;
+use ibid_lexical::{LexicalError, LexicalIndex};
 use ibid_runtime::Ctx;
 use tokio::sync::watch;
 
@@ -22,6 +22,7 @@ use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::lanes::Lanes;
 use crate::questions::Questions;
+use crate::recover::Mended;
 use crate::snapshot::{Scope, Snapshot, View};
 use crate::stages::{CutWork, EmbedWork, LaneChange};
 
@@ -45,6 +46,8 @@ pub struct CollectionInfo {
 pub struct IngestStatus {
     /// Collections counted.
     pub collections: u64,
+    /// Collections that cannot be opened: of them nothing else is counted.
+    pub collections_unopened: u64,
     /// Documents stored.
     pub documents: u64,
     /// Chunks found by words.
@@ -86,11 +89,15 @@ pub(crate) struct State {
     pub(crate) to_second: Mutex<VecDeque<EmbedWork>>,
     /// Changes of the lanes that wait for the embedding thread.
     pub(crate) to_change: Mutex<VecDeque<LaneChange>>,
+    /// The index of words failed as a damaged one does: it answers nothing until the cutting thread has looked at it.
+    words_in_doubt: AtomicBool,
     /// What was found when both lanes were compared.
     pub(crate) comparison: Mutex<Option<Comparison>>,
     /// Idempotency keys of puts that are on their way into the ledger.
     pub(crate) on_their_way: Mutex<HashSet<[u8; 16]>>,
     pub(crate) questions: Questions,
+    /// What was wrong with the indexes when it was opened.
+    pub(crate) mended: Vec<Mended>,
 }
 
 impl std::fmt::Debug for State {
@@ -114,11 +121,12 @@ pub(crate) struct Opening {
     pub(crate) lanes: Lanes,
     pub(crate) reading: Reading,
     pub(crate) documents: Documents,
+    pub(crate) mended: Vec<Mended>,
 }
 
 impl State {
     pub(crate) fn new(opening: Opening, shared: Arc<Shared>) -> State {
-        let Opening { key, name, created_ms, lanes, reading, mut documents } = opening;
+        let Opening { key, name, created_ms, lanes, reading, mut documents, mended } = opening;
         let view = Arc::new(View {
             generation: documents.generation,
             lexical: reading.lexical.snapshot(),
@@ -143,9 +151,11 @@ impl State {
             to_embed: Mutex::default(),
             to_second: Mutex::default(),
             to_change: Mutex::default(),
+            words_in_doubt: AtomicBool::new(false),
             comparison: Mutex::default(),
             on_their_way: Mutex::default(),
             questions: Questions::default(),
+            mended,
         }
     }
 
@@ -217,6 +227,27 @@ impl State {
         self.progress.send_modify(|count| *count += 1);
     }
 
+    /// Whether the index of words waits to be looked at.
+    pub(crate) fn words_are_in_doubt(&self) -> bool {
+        self.words_in_doubt.load(Ordering::Acquire)
+    }
+
+    /// What a failure of the index of words means to whoever asked. One that may come of damage quarantines it.
+    pub(crate) fn words_failed(self: &Arc<State>, error: LexicalError) -> EngineError {
+        if !matches!(error, LexicalError::Corrupt { .. }) {
+            return EngineError::of_lexical(error);
+        }
+        tracing::error!(partition = %self.key, error = &error as &dyn std::error::Error, "the index of words failed; it is looked at");
+        self.words_in_doubt.store(true, Ordering::Release);
+        self.shared.cutting.push(self);
+        EngineError::Rebuilding
+    }
+
+    /// The index of words is what it should be.
+    pub(crate) fn trust_words(&self) {
+        self.words_in_doubt.store(false, Ordering::Release);
+    }
+
     fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -280,6 +311,20 @@ impl State {
         };
         moved.map_err(|_| EngineError::Closing)?;
         Ok(ctx.check()?)
+    }
+
+    /// Waits until every document has reached its last stage.
+    pub(crate) async fn settled(&self, ctx: &Ctx, tell: impl Fn(IngestStatus)) -> Result<(), EngineError> {
+        let mut progress = self.progress.subscribe();
+        loop {
+            progress.borrow_and_update();
+            let status = self.status();
+            tell(status);
+            if status.documents_pending == 0 {
+                return Ok(());
+            }
+            self.moved(ctx, &mut progress).await?;
+        }
     }
 
     /// How many chunks of `revision` the version before had too.
@@ -375,16 +420,7 @@ impl Partition {
     /// # Errors
     /// [`EngineError`]: stopped, or the engine closes.
     pub async fn settled(&self, ctx: &Ctx, tell: impl Fn(IngestStatus)) -> Result<(), EngineError> {
-        let mut progress = self.state.progress.subscribe();
-        loop {
-            progress.borrow_and_update();
-            let status = self.state.status();
-            tell(status);
-            if status.documents_pending == 0 {
-                return Ok(());
-            }
-            self.state.moved(ctx, &mut progress).await?;
-        }
+        self.state.settled(ctx, tell).await
     }
 
     pub(crate) fn reader(&self) -> &Reader {

@@ -27,27 +27,74 @@ use crate::stages::{CutWork, EmbedWork, words_of};
 
 /// Chunks written to an index in one go while it is rebuilt.
 const REBUILD_BATCH_CHUNKS: usize = 4_096;
+/// The folder of the index of words, in the partition's.
+const LEXICAL: &str = "lexical";
 /// Documents from which reading them is worth several threads.
 const PARALLEL_FROM: usize = 1_000;
+
+/// A kind of index that follows from the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ViewKind {
+    /// Words, in tantivy.
+    Words,
+    /// Vectors and their graph.
+    Vectors,
+}
+
+/// An index that was not what the ledger says when its partition was opened, and was made so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mended {
+    /// Which one.
+    pub view: ViewKind,
+    /// It was damaged and is made anew; else only what differed was changed, as after a kill.
+    pub made_anew: bool,
+    /// Chunks it lacked.
+    pub added: u64,
+    /// Chunks it had too many.
+    pub removed: u64,
+}
+
+impl Mended {
+    /// `None` if there was nothing to mend.
+    fn of(view: ViewKind, made_anew: bool, added: u64, removed: u64) -> Option<Mended> {
+        (made_anew || added > 0 || removed > 0).then_some(Mended { view, made_anew, added, removed })
+    }
+}
+
+/// What opening the indexes of a partition finds.
+#[derive(Default)]
+struct Findings {
+    /// Revisions that have to be cut again, because a record of their vectors is damaged.
+    recut: HashMap<DocumentKey, Revision>,
+    mended: Vec<Mended>,
+}
 
 /// Opens a partition.
 pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &CollectionEntry) -> Result<State, EngineError> {
     let models = Models::of(shared, name, entry)?;
     let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
     models.refuse_others(&shared.ledger, name, &heads)?;
-    let mut documents = read_documents(shared, entry, &models, &heads, &Recut::new())?;
-    let mut recut = Recut::new();
-    let mut lanes = open_lanes(shared, entry, &models, &documents, &mut recut)?;
-    if !recut.is_empty() {
+    let mut documents = read_documents(shared, entry, &models, &heads, &HashMap::new())?;
+    let mut findings = Findings::default();
+    let mut lanes = open_lanes(shared, entry, &models, &documents, &mut findings)?;
+    if !findings.recut.is_empty() {
         // Their labels go with the vectors that cannot be read; cut again, they get others.
-        documents = read_documents(shared, entry, &models, &heads, &recut)?;
-        lanes = open_lanes(shared, entry, &models, &documents, &mut Recut::new())?;
+        documents = read_documents(shared, entry, &models, &heads, &findings.recut)?;
+        lanes = open_lanes(shared, entry, &models, &documents, &mut Findings::default())?;
     }
-    let reading = read_as(shared, entry, entry.settings.clone(), &documents.served(), documents.generation)?;
+    let (reading, mended) = read_as(shared, entry, entry.settings.clone(), &documents.served(), documents.generation)?;
+    findings.mended.extend(mended);
     let (to_cut, to_embed) = unfinished(&documents);
     let to_second = unfinished_second(&documents);
-    let opening =
-        Opening { key: entry.key, name: name.clone(), created_ms: entry.created_ms, lanes, reading, documents };
+    let opening = Opening {
+        key: entry.key,
+        name: name.clone(),
+        created_ms: entry.created_ms,
+        lanes,
+        reading,
+        documents,
+        mended: findings.mended,
+    };
     let state = State::new(opening, Arc::clone(shared));
     state.lock(&state.to_cut).extend(to_cut);
     state.lock(&state.to_embed).extend(to_embed);
@@ -62,7 +109,7 @@ pub(crate) fn documents(
     entry: &CollectionEntry,
 ) -> Result<Documents, EngineError> {
     let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
-    read_documents(shared, entry, &Models::of(shared, name, entry)?, &heads, &Recut::new())
+    read_documents(shared, entry, &Models::of(shared, name, entry)?, &heads, &HashMap::new())
 }
 
 /// The labels of a version of which a lane has vectors.
@@ -70,9 +117,6 @@ pub(crate) fn embedded_labels(version: &Version, which: Which) -> std::ops::Rang
     let embedded = version.embedded_in(which);
     version.cut.as_ref().map_or(0..0, |cut| cut.first_label..cut.first_label + embedded.min(cut.count()))
 }
-
-/// Revisions that have to be cut again, because a record of their vectors is damaged.
-type Recut = HashMap<DocumentKey, Revision>;
 
 /// The models of a partition's vectors.
 struct Models {
@@ -143,7 +187,14 @@ pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Read
         let documents = state.documents();
         (documents.served(), documents.generation)
     };
-    read_as(&state.shared, &entry, settings, &served, generation)
+    read_as(&state.shared, &entry, settings, &served, generation).map(|(reading, _)| reading)
+}
+
+/// The collection with another index of words in the place of a damaged one.
+pub(crate) fn remake_words(state: &State) -> Result<Reading, EngineError> {
+    let folder = state.shared.partition_folder(state.key).join(LEXICAL);
+    LexicalIndex::destroy(&folder).map_err(EngineError::of_lexical)?;
+    reread(state, state.reading().settings.clone())
 }
 
 fn read_documents(
@@ -151,7 +202,7 @@ fn read_documents(
     entry: &CollectionEntry,
     models: &Models,
     heads: &[(DocumentKey, Head)],
-    recut: &Recut,
+    recut: &HashMap<DocumentKey, Revision>,
 ) -> Result<Documents, EngineError> {
     let mut documents = Documents::default();
     let mark = shared.ledger.mark(entry.key).map_err(EngineError::of_ledger)?;
@@ -209,7 +260,8 @@ fn read_entry(
         None => None,
     };
     let previous = previous.map(|(_, version)| version);
-    let previous = previous.filter(|version| version.cut.is_some() && !current.is_complete());
+    let previous =
+        previous.filter(|version| version.cut.is_some() && !current.is_complete() && recut != Some(&version.revision));
     Ok(Some(Entry { id, current, previous }))
 }
 
@@ -262,25 +314,26 @@ pub(crate) fn unfinished_second(documents: &Documents) -> Vec<EmbedWork> {
     behind.into_iter().map(|(key, revision)| EmbedWork { key, revision, failures: 0 }).collect()
 }
 
-/// Opens the index of words and makes it hold what is served.
+/// Opens the index of words and makes it hold what is served. Also says what was wrong with it.
 fn read_as(
     shared: &Shared,
     entry: &CollectionEntry,
     settings: CollectionSettings,
     served: &[(DocumentKey, Version)],
     generation: Generation,
-) -> Result<Reading, EngineError> {
+) -> Result<(Reading, Option<Mended>), EngineError> {
     let chunker = chunker(&settings)?;
     let analysis =
         Analysis { language: settings.language, stemming: settings.stemming, stop_words: settings.stop_words };
-    let folder = shared.partition_folder(entry.key).join("lexical");
-    let lexical = open_lexical(shared, entry, &folder, analysis)?;
+    let folder = shared.partition_folder(entry.key).join(LEXICAL);
+    let (lexical, made_anew) = open_lexical(shared, entry, &folder, analysis)?;
 
     let cuts = || served.iter().filter_map(|(_, version)| version.cut.as_ref());
     let expected: RoaringBitmap = cuts().flat_map(|cut| cut.labels()).collect();
     let held = lexical.snapshot().labels().map_err(EngineError::of_lexical)?;
     let mut changes = Changes { remove: (&held - &expected).iter().collect(), add: Vec::new() };
     let missing = &expected - &held;
+    let mended = Mended::of(ViewKind::Words, made_anew, missing.len(), changes.remove.len() as u64);
     if !missing.is_empty() {
         tracing::info!(partition = %entry.key, chunks = missing.len(), "adding to the index of words what the ledger has");
     }
@@ -311,7 +364,7 @@ fn read_as(
     if changed {
         lexical.maintain().map_err(EngineError::of_lexical)?;
     }
-    Ok(Reading { settings, chunker, lexical })
+    Ok((Reading { settings, chunker, lexical }, mended))
 }
 
 /// What was read; nothing, with a line in the log, if it is damaged: then the rest is served without it.
@@ -327,12 +380,13 @@ fn unless_damaged<T>(entry: &CollectionEntry, read: Result<T, EngineError>) -> R
     }
 }
 
+/// Also says whether it is made anew, for damage.
 fn open_lexical(
     shared: &Shared,
     entry: &CollectionEntry,
     folder: &Path,
     analysis: Analysis,
-) -> Result<LexicalIndex, EngineError> {
+) -> Result<(LexicalIndex, bool), EngineError> {
     let storage = match shared.parts.views {
         Views::Memory => Storage::Memory,
         Views::Folder => {
@@ -342,11 +396,11 @@ fn open_lexical(
         }
     };
     match LexicalIndex::open(&storage, analysis) {
-        Ok(opened) => Ok(opened.index),
+        Ok(opened) => Ok((opened.index, false)),
         Err(error @ LexicalError::Corrupt { .. }) => {
             tracing::warn!(partition = %entry.key, error = &error as &dyn std::error::Error, "making the index of words anew");
             LexicalIndex::destroy(folder).map_err(EngineError::of_lexical)?;
-            Ok(LexicalIndex::open(&storage, analysis).map_err(EngineError::of_lexical)?.index)
+            Ok((LexicalIndex::open(&storage, analysis).map_err(EngineError::of_lexical)?.index, true))
         }
         Err(error) => Err(EngineError::Lexical(error)),
     }
@@ -365,7 +419,7 @@ fn open_lanes(
     entry: &CollectionEntry,
     models: &Models,
     documents: &Documents,
-    recut: &mut Recut,
+    findings: &mut Findings,
 ) -> Result<Lanes, EngineError> {
     let known = [Some(models.serving_key), models.second_key].map(|key| key.map(folder_of));
     let folder = shared.partition_folder(entry.key);
@@ -377,7 +431,7 @@ fn open_lanes(
         }
     }
     let mut open =
-        |model: &Arc<dyn EmbedModel>, which| open_lane(shared, entry, Arc::clone(model), which, documents, recut);
+        |model: &Arc<dyn EmbedModel>, which| open_lane(shared, entry, Arc::clone(model), which, documents, findings);
     let second = match &models.second {
         Some((record, model)) => {
             let lane = model.as_ref().map(|model| open(model, Which::Second)).transpose()?;
@@ -422,20 +476,20 @@ fn open_lane(
     model: Arc<dyn EmbedModel>,
     which: Which,
     documents: &Documents,
-    recut: &mut Recut,
+    findings: &mut Findings,
 ) -> Result<Lane, EngineError> {
     let version = version_of(&*model);
     let model_key = version.key();
     let config = vector_config(shared, model.dimension());
     let disk = &*shared.parts.disk;
     let folder = shared.partition_folder(entry.key).join(folder_of(model_key));
-    let (index, checkpoint) = match VectorIndex::open(disk, &folder, config) {
-        Ok(opened) => opened,
+    let (index, checkpoint, made_anew) = match VectorIndex::open(disk, &folder, config) {
+        Ok((index, checkpoint)) => (index, checkpoint, false),
         Err(error) => {
             tracing::warn!(partition = %entry.key, error = &error as &dyn std::error::Error, "making the index of vectors anew");
             disk.remove_dir_all(&folder)
                 .map_err(|source| EngineError::Io { doing: "remove a damaged index", source })?;
-            (VectorIndex::new(config).map_err(|error| EngineError::Unfit(error.to_string()))?, None)
+            (VectorIndex::new(config).map_err(|error| EngineError::Unfit(error.to_string()))?, None, true)
         }
     };
     let served = || documents.listed(None).filter_map(|(key, entry)| entry.served().map(|version| (key, version)));
@@ -446,6 +500,7 @@ fn open_lane(
     // Labels say what is missing, not the checkpoint: that could only say the same, or be wrong.
     let trusted = planted!(CheckpointAhead) && checkpoint >= Some(documents.generation.0);
     let missing = if trusted { RoaringBitmap::new() } else { &expected - &held };
+    findings.mended.extend(Mended::of(ViewKind::Vectors, made_anew, missing.len(), remove.len() as u64));
     index.apply(&remove, Vec::new()).map_err(EngineError::of_vector)?;
     let lacking: Vec<(&DocumentKey, &Version)> =
         served().filter(|(_, version)| embedded_labels(version, which).any(|label| missing.contains(label))).collect();
@@ -457,7 +512,7 @@ fn open_lane(
         let mut add: Vec<(Label, Vec<f32>)> = Vec::new();
         for ((key, version), vectors) in part.iter().zip(read) {
             let Some(vectors) = unless_damaged(entry, vectors)? else {
-                recut.insert(**key, version.revision);
+                findings.recut.insert(**key, version.revision);
                 continue;
             };
             let Some(vectors) = vectors else { continue };

@@ -98,9 +98,13 @@ impl Snapshot {
     /// The best `n` chunks by words, best first; ties by label.
     ///
     /// # Errors
-    /// [`EngineError`]: stopped, or the index failed.
+    /// [`EngineError`]: stopped, or the index failed; [`EngineError::Rebuilding`] while a damaged one is made anew.
     pub fn by_words(&self, ctx: &Ctx, question: &str, n: usize) -> Result<Vec<Candidate>, EngineError> {
-        let found = self.view.lexical.search(ctx, question, n, self.scope.labels()).map_err(EngineError::of_lexical)?;
+        if self.state.words_are_in_doubt() {
+            return Err(EngineError::Rebuilding);
+        }
+        let found = self.view.lexical.search(ctx, question, n, self.scope.labels());
+        let found = found.map_err(|error| self.state.words_failed(error))?;
         Ok(self.candidates(found))
     }
 

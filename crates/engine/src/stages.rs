@@ -142,6 +142,10 @@ fn goes_on_after(shared: &Shared, state: &State, error: &EngineError) -> bool {
         state.announce();
         return false;
     }
+    if matches!(error, EngineError::Rebuilding) {
+        // That comes first.
+        return true;
+    }
     tracing::error!(partition = %state.key, error = shown, "cut and index documents; trying again");
     shared.cutting.pause(&*shared.parts.clock, shared.config.retry_pause);
     true
@@ -197,12 +201,16 @@ impl State {
         }
     }
 
-    fn write_words(&self, changes: Changes) -> Result<(), EngineError> {
+    fn write_words(self: &Arc<State>, changes: Changes) -> Result<(), EngineError> {
+        if self.words_are_in_doubt() {
+            return Err(EngineError::Rebuilding);
+        }
         let reading = self.reading();
         let generation = self.documents().generation;
-        reading.lexical.write(changes, generation.0).map_err(EngineError::of_lexical)?;
+        reading.lexical.write(changes, generation.0).map_err(|error| self.words_failed(error))?;
         // The words are committed; a merge that failed is tried after the next write.
         if let Err(error) = reading.lexical.maintain() {
+            let error = self.words_failed(error);
             let error = &error as &dyn std::error::Error;
             tracing::warn!(partition = %self.key, error, "merge the index of words");
         }

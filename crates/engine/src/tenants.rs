@@ -107,7 +107,7 @@ impl Engine {
     /// A tenant and how far its documents are. Opens its collections.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], or a collection cannot be opened.
+    /// [`EngineError::NotFound`], or the caller's time is over. A collection that cannot be opened is counted as such.
     pub async fn tenant(
         &self,
         ctx: &Ctx,
@@ -122,7 +122,15 @@ impl Engine {
         let right = self.enter(by, name)?;
         let mut sum = IngestStatus::default();
         for collection in &collections {
-            let status = self.partition(ctx, &right, collection).await?.state.status();
+            let status = match self.partition(ctx, &right, collection).await {
+                Ok(partition) => partition.state.status(),
+                Err(error @ (EngineError::Stopped(_) | EngineError::Closing)) => return Err(error),
+                // It was deleted meanwhile.
+                Err(EngineError::NotFound { .. }) => continue,
+                // Why was logged when it was tried.
+                Err(_) => IngestStatus { collections_unopened: 1, ..IngestStatus::default() },
+            };
+            sum.collections_unopened += status.collections_unopened;
             sum.collections += status.collections;
             sum.documents += status.documents;
             sum.chunks += status.chunks;

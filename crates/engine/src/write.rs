@@ -286,7 +286,6 @@ impl Partition {
                 generation,
                 deleted_ms: self.state.shared.parts.clock.unix_ms(),
             };
-            documents.forget_damaged(&key);
             let pending = self.state.shared.ledger.append(record);
             let commit = Commit::Delete { partition: Arc::clone(&self.state), key, revision, done };
             self.state.shared.intake(pending, commit)?;

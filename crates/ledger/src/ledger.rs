@@ -171,6 +171,10 @@ impl Ledger {
         ))
     }
 
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// What the folder's internal keys are derived with.
     pub fn secret(&self) -> &[u8; 32] {
         self.log.secret()

@@ -28,6 +28,7 @@
 //! | `index/memory.rs` | the map in memory                                                                 |
 //! | `head.rs`         | what the index knows of a document and of a partition                             |
 //! | `replay.rs`       | from the log to the index: whether sled is believed, filling it anew              |
+//! | `remains.rs`      | what can still be told of a damaged piece of the log                              |
 //! | `snapshot.rs`     | the log as of one moment, elsewhere: create, verify, restore                      |
 //! | `lock.rs`         | one process a folder                                                              |
 //! | `error.rs`        | what can go wrong, by what somebody decides on it                                 |
@@ -80,6 +81,7 @@ mod ledger;
 mod lock;
 mod log;
 mod record;
+mod remains;
 mod replay;
 mod segment;
 pub mod snapshot;
@@ -94,4 +96,5 @@ pub use ledger::{Config, Holding, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Compacted, Damaged, Stats};
 pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument, Whose};
+pub use remains::Remains;
 pub use replay::{IndexKind, IndexState};

@@ -22,7 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ibid_runtime::{Disk, DiskFile};
 
 use crate::contents::Place;
-use crate::frame::{BODY_BYTES_MAX, Body, FolderId, RecordHeader, Seal};
+use crate::frame::{Body, FolderId, RecordHeader, Seal};
 use crate::keys::{State as KeyState, TenantKeys};
 use crate::segment::{Segment, Window};
 use crate::{LedgerError, Record, RecordKind, Sequence};
@@ -32,6 +32,9 @@ pub(crate) use compact::Needed;
 pub(crate) use open::Opened;
 pub use writer::Stats;
 pub(crate) use writer::{Sizes, WriteError, Writer};
+
+/// How often a record that does not fit its checksum is read before it counts as damaged.
+const RECORD_READS: usize = 2;
 
 /// A piece of the log that cannot be read. The rest is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +89,10 @@ impl Log {
         &self.secret.0
     }
 
+    pub(crate) fn folder(&self) -> FolderId {
+        self.folder
+    }
+
     /// The record of this sequence.
     ///
     /// # Errors
@@ -93,12 +100,23 @@ impl Log {
     pub(crate) fn read(&self, sequence: Sequence) -> Result<Record, LedgerError> {
         let corrupt = || LedgerError::Corrupt { sequence };
         let (file, place) = self.find(sequence).ok_or_else(corrupt)?;
-        let mut bytes = vec![0; place.bytes as usize];
-        file.read_at(place.offset, &mut bytes).map_err(LedgerError::read("read a record"))?;
-        match self.record_in(sequence, &bytes)? {
+        match self.look(&*file, place)? {
             Found::Record(record) => Ok(record),
             Found::Damaged | Found::Shredded => Err(corrupt()),
         }
+    }
+
+    /// What stands at `place`. What is damaged is read once more: a bit may have changed on its way from the disk.
+    fn look(&self, file: &dyn DiskFile, place: Place) -> Result<Found, LedgerError> {
+        let mut bytes = vec![0; place.bytes as usize];
+        for _ in 0..RECORD_READS {
+            file.read_at(place.offset, &mut bytes).map_err(LedgerError::read("read a record"))?;
+            let found = self.record_in(place.sequence, &bytes)?;
+            if !matches!(found, Found::Damaged) {
+                return Ok(found);
+            }
+        }
+        Ok(Found::Damaged)
     }
 
     /// The header and body in `bytes`, if they are the whole record of that sequence. The body may be sealed.
@@ -137,10 +155,7 @@ impl Log {
         // In a compacted segment a record may be a shorter one by now.
         let mut segments = state.replaced.iter().chain(likely);
         let found = segments.find_map(|segment| segment.contents.find(sequence).map(|place| (segment, place)));
-        let fits = RecordHeader::BYTES..=RecordHeader::BYTES + BODY_BYTES_MAX as usize;
-        let found =
-            found.filter(|(segment, place)| fits.contains(&(place.bytes as usize)) && place.end() <= segment.end);
-        found.map(|(segment, place)| (Arc::clone(&segment.file), place))
+        found.filter(|(segment, place)| segment.holds(place)).map(|(segment, place)| (Arc::clone(&segment.file), place))
     }
 
     /// Shows `visit` every record from `from` on that can be read, in order, until it breaks off; returns what was damaged on
@@ -161,7 +176,11 @@ impl Log {
             for place in segment.contents.places_from(from) {
                 let Place { sequence, offset, bytes, .. } = place;
                 let bytes = window.get(offset, bytes as usize)?;
-                match bytes.map_or(Ok(Found::Damaged), |bytes| self.record_in(sequence, bytes))? {
+                let mut found = bytes.map_or(Ok(Found::Damaged), |bytes| self.record_in(sequence, bytes))?;
+                if matches!(found, Found::Damaged) && segment.holds(&place) {
+                    found = self.look(&*segment.file, place)?;
+                }
+                match found {
                     Found::Damaged => damaged.push(Damaged { sequence, segment: segment.number, offset }),
                     Found::Shredded => {}
                     Found::Record(record) => {

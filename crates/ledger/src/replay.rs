@@ -91,12 +91,11 @@ pub(crate) fn settle(
             Ok((Kept::plain(index, IndexState::Kept(kind)), true, walked))
         }
         IndexKind::Sled => match settle_sled(log, place) {
-            Ok((index, filled)) => {
+            Ok(Settled { index, rebuilt, walked }) => {
                 let index = Arc::new(index);
                 let kept =
                     Kept { index: Some(Arc::clone(&index) as _), layered: Some(index), state: IndexState::Kept(kind) };
-                let rebuilt = filled.is_some();
-                Ok((kept, rebuilt, filled.unwrap_or_else(|| walk(log))))
+                Ok((kept, rebuilt, walked))
             }
             Err(LedgerError::Index { detail }) => {
                 let (kept, walked) = fall_back(log, detail)?;
@@ -118,16 +117,24 @@ pub(crate) fn fall_back(log: &Log, reason: String) -> Result<(Kept, Walked), Led
     Ok((Kept::plain(index, IndexState::Fallback { reason }), walked))
 }
 
+/// sled, ready to be asked.
+struct Settled {
+    index: LayeredIndex,
+    /// It was filled from the log.
+    rebuilt: bool,
+    walked: Walked,
+}
+
 /// sled, as it is if the log vouches for it and then brought up to date, else filled from the log.
-fn settle_sled(log: &Log, place: &SledPlace<'_>) -> Result<(LayeredIndex, Option<Walked>), LedgerError> {
+fn settle_sled(log: &Log, place: &SledPlace<'_>) -> Result<Settled, LedgerError> {
     let vouched = vouched(log);
     if !vouched.is_empty() {
         match place.open() {
             Ok((store, digest)) => {
                 if let Some((applied, _)) = vouched.iter().find(|(_, vouched)| *vouched == digest) {
                     let index = LayeredIndex::new(Arc::new(store), digest);
-                    fill(log, &index, applied.next())?;
-                    return Ok((index, None));
+                    let replayed = fill(log, &index, applied.next())?;
+                    return Ok(Settled { index, rebuilt: false, walked: walk(log, replayed) });
                 }
                 tracing::warn!("the index is not what it was at a checkpoint");
             }
@@ -140,7 +147,7 @@ fn settle_sled(log: &Log, place: &SledPlace<'_>) -> Result<(LayeredIndex, Option
     let (store, _) = place.open().map_err(failed)?;
     let walked = fill(log, &store, Sequence(1))?;
     let digest = store.flush().and_then(|()| index::digest(&store)).map_err(failed)?;
-    Ok((LayeredIndex::new(Arc::new(store), digest), Some(walked)))
+    Ok(Settled { index: LayeredIndex::new(Arc::new(store), digest), rebuilt: true, walked })
 }
 
 /// How many checkpoints back sled may be: one is written to the log before sled is brought there.
@@ -181,9 +188,12 @@ pub(crate) fn fill(log: &Log, index: &dyn Index, from: Sequence) -> Result<Walke
     Ok(Walked { records, damaged })
 }
 
-/// What opening the log found; bodies are verified when they are read.
-fn walk(log: &Log) -> Walked {
-    Walked { records: log.records(), damaged: log.damaged() }
+/// What opening the log found, and what of it was `replayed`; other bodies are verified when they are read.
+fn walk(log: &Log, replayed: Walked) -> Walked {
+    let mut damaged = log.damaged();
+    damaged.extend(replayed.damaged.into_iter().filter(|one| !log.damaged().contains(one)));
+    damaged.sort_by_key(|one| one.sequence);
+    Walked { records: log.records(), damaged }
 }
 
 pub(crate) fn failed(error: IndexError) -> LedgerError {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ibid_runtime::DiskFile;
 
-use crate::contents::Contents;
-use crate::frame::{self, CompactedFrom, FolderId, RecordHeader, SegmentHeader};
+use crate::contents::{Contents, Place};
+use crate::frame::{self, BODY_BYTES_MAX, CompactedFrom, FolderId, RecordHeader, SegmentHeader};
 use crate::log::Damaged;
 use crate::{LedgerError, Sequence};
 
@@ -49,6 +49,12 @@ impl Segment {
     /// The highest number of a segment that it stands for.
     pub(crate) fn last_number(&self) -> u32 {
         self.first.and_then(|first| first.compacted).map_or(self.number, |from| from.segment)
+    }
+
+    /// Whether a record of that length may stand there.
+    pub(crate) fn holds(&self, place: &Place) -> bool {
+        let fits = RecordHeader::BYTES..=RecordHeader::BYTES + BODY_BYTES_MAX as usize;
+        fits.contains(&(place.bytes as usize)) && place.end() <= self.end
     }
 
     /// The sequence after the last one that it stands for.

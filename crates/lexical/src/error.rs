@@ -1,6 +1,7 @@
 //! What can go wrong, by what the caller does about it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ibid_runtime::Stopped;
 use tantivy::TantivyError;
@@ -52,8 +53,17 @@ impl LexicalError {
     }
 }
 
+/// Runs `work` on an index's files so that a panic in it is an error: tantivy promises no more about damaged ones than either.
+pub(crate) fn guarded<T>(
+    doing: &'static str,
+    work: impl FnOnce() -> Result<T, LexicalError>,
+) -> Result<T, LexicalError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(LexicalError::corrupt(format!("it panicked when it was to {doing}"))))
+}
+
 fn is_damage(error: &TantivyError) -> bool {
-    use TantivyError::{DataCorruption, DeserializeError, IncompatibleIndex, IoError, SchemaError};
+    use TantivyError::{DataCorruption, DeserializeError, ErrorInThread, IncompatibleIndex, IoError, SchemaError};
     use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
     if let TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. }) | IoError(io_error) = error {
         return matches!(io_error.kind(), InvalidData | NotFound | UnexpectedEof);
@@ -64,6 +74,8 @@ fn is_damage(error: &TantivyError) -> bool {
             | DeserializeError(_)
             | IncompatibleIndex(_)
             | SchemaError(_)
+            // A thread of its own panicked over them.
+            | ErrorInThread(_)
             | TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(_) | OpenReadError::IncompatibleIndex(_))
     )
 }

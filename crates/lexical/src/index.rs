@@ -1,7 +1,6 @@
 //! An index: opened and verified, written, merged, destroyed.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tantivy::tokenizer::{TextAnalyzer, TokenizerManager};
 use tantivy::{Directory, Index, IndexWriter, TantivyError};
 
 use crate::directory::IndexFolder;
+use crate::error::guarded;
 use crate::schema::{Fields, schema};
 use crate::snapshot::State;
 use crate::{Analysis, Changes, LexicalError, Snapshot, writer};
@@ -77,9 +77,15 @@ impl LexicalIndex {
     /// [`LexicalError::Corrupt`]: a file is damaged or missing, or the index was made with another analysis.
     /// [`LexicalError::Failed`]: the disk refused.
     pub fn open(storage: &Storage, analysis: Analysis) -> Result<Opened, LexicalError> {
-        // tantivy promises no more about damaged files than an error or a panic.
-        catch_unwind(AssertUnwindSafe(|| LexicalIndex::open_or_panic(storage, analysis)))
-            .unwrap_or_else(|_| Err(LexicalError::corrupt("reading it panicked")))
+        guarded("open", || LexicalIndex::open_or_panic(storage, analysis))
+    }
+
+    /// Reads every committed file once more and compares its checksum.
+    ///
+    /// # Errors
+    /// [`LexicalError::Corrupt`]: a file is damaged or missing. [`LexicalError::Failed`]: the disk refused.
+    pub fn verify(&self) -> Result<(), LexicalError> {
+        guarded("verify", || verify_checksums(&self.index))
     }
 
     fn open_or_panic(storage: &Storage, analysis: Analysis) -> Result<Opened, LexicalError> {
@@ -139,6 +145,10 @@ impl LexicalIndex {
     /// [`LexicalError::Failed`], [`LexicalError::Corrupt`]: see there.
     #[tracing::instrument(name = "lexical.write", skip_all, fields(add = changes.add.len(), remove = changes.remove.len()))]
     pub fn write(&self, changes: Changes, checkpoint: u64) -> Result<(), LexicalError> {
+        guarded("write", || self.write_or_panic(changes, checkpoint))
+    }
+
+    fn write_or_panic(&self, changes: Changes, checkpoint: u64) -> Result<(), LexicalError> {
         let failed = LexicalError::when("write");
         let mut writing = self.writing();
         // On an error the writer goes, and with it the part of the batch that it holds.
@@ -167,7 +177,7 @@ impl LexicalIndex {
         policy.set_min_layer_size(SEGMENT_CHUNKS_MIN);
         policy.set_level_log_size((MERGE_SEGMENTS as f64).log2());
         policy.set_del_docs_ratio_before_merge(DELETED_SHARE_MAX);
-        self.merge(|segments| policy.compute_merge_candidates(segments))
+        guarded("merge", || self.merge(|segments| policy.compute_merge_candidates(segments)))
     }
 
     /// Rewrites every segment in which a chunk is deleted, so that no word of a chunk that was removed before this call is
@@ -177,6 +187,10 @@ impl LexicalIndex {
     /// As [`LexicalIndex::maintain`].
     #[tracing::instrument(name = "lexical.erase", skip_all)]
     pub fn erase(&self) -> Result<(), LexicalError> {
+        guarded("erase", || self.erase_or_panic())
+    }
+
+    fn erase_or_panic(&self) -> Result<(), LexicalError> {
         let holds_deleted = |segment: &SegmentMeta| segment.num_deleted_docs() > 0;
         let metas = || self.index.searchable_segment_metas().map_err(LexicalError::when("erase"));
         while self.writing().merging || metas()?.iter().any(holds_deleted) {

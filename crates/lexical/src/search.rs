@@ -18,6 +18,7 @@ use tantivy::fieldnorm::FieldNormReader;
 use tantivy::postings::{BlockSegmentPostings, TermInfo};
 
 use crate::analyse::distinct_terms;
+use crate::error::guarded;
 use crate::snapshot::{Segment, State};
 use crate::{LexicalError, Snapshot};
 
@@ -71,6 +72,16 @@ impl Snapshot {
     /// [`LexicalError::Corrupt`]: see there.
     #[tracing::instrument(name = "lexical.search", skip_all, fields(n, segments = self.0.segments.len()))]
     pub fn search(
+        &self,
+        ctx: &Ctx,
+        question: &str,
+        n: usize,
+        allowed: Option<&RoaringBitmap>,
+    ) -> Result<Vec<(Label, f32)>, LexicalError> {
+        guarded("search", || self.search_or_panic(ctx, question, n, allowed))
+    }
+
+    fn search_or_panic(
         &self,
         ctx: &Ctx,
         question: &str,

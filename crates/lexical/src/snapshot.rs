@@ -18,6 +18,7 @@ use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{Directory, DocId, Index, SegmentReader, TantivyError, Term};
 
 use crate::LexicalError;
+use crate::error::guarded;
 use crate::schema::{Fields, LABEL};
 
 /// One committed state of an index, for ever: later writes and merges do not change what it finds. Clones are handles
@@ -72,13 +73,15 @@ impl Snapshot {
     /// # Errors
     /// [`LexicalError::Corrupt`]: what stands for a label is none.
     pub fn labels(&self) -> Result<RoaringBitmap, LexicalError> {
-        let mut labels = RoaringBitmap::new();
-        for segment in &self.0.segments {
-            for doc in segment.reader.doc_ids_alive() {
-                labels.insert(segment.label(doc)?);
+        guarded("read", || {
+            let mut labels = RoaringBitmap::new();
+            for segment in &self.0.segments {
+                for doc in segment.reader.doc_ids_alive() {
+                    labels.insert(segment.label(doc)?);
+                }
             }
-        }
-        Ok(labels)
+            Ok(labels)
+        })
     }
 
     /// Whether the chunk of this label lives in it.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use futures::channel::oneshot;
 use ibid_core::{BlockKind, Chunk, ChunkId, CollectionSettings, DocumentKey, Revision};
 use ibid_ledger::{Pending, Record, StoredChunk, StoredDocument};
-use ibid_lexical::{Changes, Entry as Words};
+use ibid_lexical::{Changes, Entry as Words, LexicalError};
 
 use super::{CutWork, EmbedWork, caught, compute, encoder_input, goes_on_after, leave_out, words_of};
 use crate::config::EmbedModel;
@@ -24,6 +24,14 @@ const CUT_BATCH_DOCUMENTS: usize = 64;
 /// Cuts and deletes until the engine closes.
 pub(crate) fn run_cutting(shared: &Arc<Shared>) {
     while let Some(state) = shared.cutting.next() {
+        if state.words_are_in_doubt()
+            && let Err(error) = caught(|| mend_words(&state))
+        {
+            if goes_on_after(shared, &state, &error) {
+                shared.cutting.push(&state);
+            }
+            continue;
+        }
         let batch = take_batch(&state);
         if batch.is_empty() {
             continue;
@@ -41,6 +49,27 @@ pub(crate) fn run_cutting(shared: &Arc<Shared>) {
         shared.cutting.push(&state);
         shared.embedding.push(&state);
     }
+}
+
+/// Looks at an index of words that failed. If it is damaged, it is made anew from the ledger; the others are served meanwhile.
+fn mend_words(state: &Arc<State>) -> Result<(), EngineError> {
+    let _changing = state.lock(&state.changing);
+    if !state.is_gone() {
+        match state.reading().lexical.verify() {
+            // What failed was not its files.
+            Ok(()) => tracing::warn!(partition = %state.key, "the index of words is whole"),
+            Err(LexicalError::Corrupt { detail }) => {
+                tracing::warn!(partition = %state.key, detail, "making the index of words anew");
+                let reading = recover::remake_words(state)?;
+                let mut documents = state.documents_mut();
+                state.set_reading(reading);
+                state.publish(&mut documents);
+            }
+            Err(error) => return Err(EngineError::of_lexical(error)),
+        }
+    }
+    state.trust_words();
+    Ok(())
 }
 
 /// The next works of one kind. Deletions go before cuts: what they need is in the ledger, while a cut may wait for room on
@@ -293,6 +322,7 @@ fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<()
     }
     let mut documents = state.documents_mut();
     for (key, revision) in gone {
+        documents.forget_damaged(key);
         let Some(entry) = documents.entry_mut(key) else { continue };
         let served = entry.served().cloned();
         let previous = entry.previous.take_if(|version| version.revision < *revision);

@@ -73,7 +73,7 @@ fn maintain(state: &Arc<State>) {
 /// # Errors
 /// An index failed, or the engine closes: some of it may still be there.
 pub(crate) fn erase(state: &Arc<State>) -> Result<(), EngineError> {
-    state.reading().lexical.erase().map_err(EngineError::of_lexical)?;
+    state.reading().lexical.erase().map_err(|error| state.words_failed(error))?;
     merge(state, VectorIndex::erase)?;
     republish(state);
     Ok(())

@@ -139,7 +139,7 @@ pub(crate) fn docs() -> CollectionName {
     CollectionName::new("docs").unwrap()
 }
 
-fn settings(model: &ModelId) -> CollectionSettings {
+pub(crate) fn settings(model: &ModelId) -> CollectionSettings {
     CollectionSettings {
         embedder: model.clone(),
         language: Language::English,

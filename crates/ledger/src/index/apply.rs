@@ -187,11 +187,14 @@ fn put(
         let earlier = EarlierPut { document, revision, generation, put_ms: stored.created_ms, record: sequence };
         view.put(key::idempotency(partition, hash), &earlier);
     }
-    let place = key::head(partition, document);
-    let mut current = version(revision, generation, sequence);
+    supersede(view, key::head(partition, document), version(revision, generation, sequence))
+}
+
+/// `current` is the newest version of the document at `place`.
+fn supersede(view: &mut Overlay<'_>, place: Vec<u8>, mut current: Version) -> Result<(), IndexError> {
     let previous = match view.get::<Head>(&place)? {
         // Written after the revision that supersedes it.
-        Some(head) if head.current.revision >= revision => return Ok(()),
+        Some(head) if head.current.revision >= current.revision => return Ok(()),
         Some(head) if head.current.is_complete() => Some(head.current),
         Some(head) => {
             // Forgotten, it would leave what was deleted to be served until this version is complete.
@@ -210,21 +213,16 @@ fn version(revision: Revision, generation: Generation, put: Sequence) -> Version
     Version { revision, generation, put, deleted: None, chunked: None, chunks: 0, first_label: 0, embedded }
 }
 
-/// A later record speaks of a revision that the log does not have: the document's own is damaged. It is not forgotten, and no
-/// older revision stands in its place.
+/// A later record speaks of a revision that the log does not have: the document's own is damaged, or a newer one follows and it
+/// was compacted away. It is noted as if it were there, so that a damaged one is neither forgotten nor an older one served in
+/// its place.
 fn note_lost_put(
     view: &mut Overlay<'_>,
     partition: PartitionKey,
     document: DocumentKey,
     revision: Revision,
 ) -> Result<(), IndexError> {
-    let place = key::head(partition, document);
-    let known: Option<Head> = view.get(&place)?;
-    if known.is_none_or(|head| head.current.revision < revision) {
-        let current = version(revision, Generation(0), Version::LOST);
-        view.put(place, &Head { current, previous: None });
-    }
-    Ok(())
+    supersede(view, key::head(partition, document), version(revision, Generation(0), Version::LOST))
 }
 
 /// Notes that a revision's chunks of these ordinals have vectors.
@@ -423,6 +421,17 @@ mod tests {
         check(&[&cut[..], &[put(3)]].concat(), &[(3, 0, 0), (1, 3, 3)]);
         check(&[&replaced[..], &[deleted(3)]].concat(), &[(3, 0, 0)]);
         check(&[&replaced[..], &[deleted(3), put(4)]].concat(), &[(4, 0, 0)]);
+    }
+
+    #[test]
+    fn a_document_of_which_only_later_records_are_left_is_not_forgotten() {
+        check(&[chunked(1, 0..2), embedded(1, 0..=1)], &[(1, 2, 2)]);
+        let complete = [put(1), chunked(1, 0..1), embedded(1, 0..=0)];
+        check(&[&complete[..], &[chunked(2, 1..3)]].concat(), &[(2, 0, 2), (1, 1, 1)]);
+        // Compacting may leave chunks of a version that another one has replaced before it was complete.
+        check(&[&complete[..], &[chunked(2, 1..3), put(3)]].concat(), &[(3, 0, 0), (1, 1, 1)]);
+        check(&[chunked(2, 1..3), deleted(3)], &[(3, 0, 0)]);
+        check(&[deleted(3), chunked(2, 1..3)], &[(3, 0, 0)]);
     }
 
     #[test]

@@ -76,15 +76,24 @@ fn open_files(disk: &dyn Disk, dir: &Path) -> Result<(Vec<SegmentFile>, Option<[
         let Some(number) = segment_number(&name) else { continue };
         let file = disk.open(&segment_path(dir, number)).map_err(LedgerError::read("open a segment"))?;
         let bytes = file.len().map_err(LedgerError::read("open a segment"))?;
-        let header = segment_header(&*file, bytes)?.filter(|header| header.segment == number);
+        let own = |header: &SegmentHeader| header.segment == number;
+        let header = twice(|| Ok(segment_header(&*file, bytes)?.filter(own)))?;
         let first = header.as_ref().map(First::from);
         secret = secret.or(header.map(|header| header.secret));
         if first.is_none() {
-            spare_secret = spare_secret.or(first_record_secret(&*file, bytes)?);
+            spare_secret = spare_secret.or(twice(|| first_record_secret(&*file, bytes))?);
         }
         files.push(SegmentFile { number, first, file: Arc::from(file), bytes });
     }
     Ok((files, secret.or(spare_secret)))
+}
+
+/// What does not read well is read once more: a bit may have changed on its way from the disk.
+fn twice<T>(read: impl Fn() -> Result<Option<T>, LedgerError>) -> Result<Option<T>, LedgerError> {
+    match read()? {
+        Some(found) => Ok(Some(found)),
+        None => read(),
+    }
 }
 
 fn segment_header(file: &dyn DiskFile, len: u64) -> Result<Option<SegmentHeader>, LedgerError> {
@@ -166,7 +175,7 @@ impl Seam {
         }
         let contents = Arc::new(Contents::new(self.expected));
         let mut segment = Segment { number, first, file, end: bytes, contents, sealed: false, damaged: Arc::new([]) };
-        match table(&segment)? {
+        match twice(|| table(&segment))? {
             Some((contents, end)) => {
                 (segment.contents, segment.end, segment.sealed) = (Arc::new(contents), end, true);
                 self.expected = segment.next_sequence();
