@@ -5,6 +5,7 @@
 //! | `backup.rs`    | snapshots by the engine: one at a time, given up when nobody waits       |
 //! | `compaction.rs` | what was deleted or replaced leaves the disk, the rest stays             |
 //! | `documents.rs` | a document's life: acknowledged, found, replaced, deleted, kept           |
+//! | `past.rs`      | past generations as they were; what has become of something cited         |
 //! | `migration.rs` | a collection's model changed while it is searched, cut off at every step  |
 //! | `house.rs`     | the engine, its disk and its models                                      |
 //! | `words.rs`     | embedders that need no weights; the simulation has them too              |
@@ -14,4 +15,5 @@ mod compaction;
 mod documents;
 mod house;
 mod migration;
+mod past;
 mod words;
