@@ -11,6 +11,7 @@
 //! | `service.rs`         | health, reflection                                             |
 //! | `crash.rs`           | kill -9 in the middle of ingest, damaged and missing indexes   |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
+//! | `past.rs`            | past generations searched, citations resolved                  |
 //! | `snapshot.rs`        | snapshots under writes, restored and compared; on a real S3    |
 //! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
 //! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
@@ -32,6 +33,7 @@ mod harness;
 mod language_model;
 mod migrate;
 mod noninterference;
+mod past;
 mod refusals;
 mod rights;
 mod service;
