@@ -180,6 +180,12 @@ impl Pasts {
         drop(gone);
     }
 
+    /// Lets go of a view of which not everything is kept any more.
+    fn forget_before(&self, oldest: Generation) {
+        let gone = self.lock().take_if(|(past, _)| past.view.generation < oldest);
+        drop(gone);
+    }
+
     /// Lets go of a view that nobody has asked for a while.
     pub(crate) fn forget_idle(&self, now: Duration) {
         let gone = self.lock().take_if(|(_, asked)| now.saturating_sub(*asked) > IDLE_MAX);
@@ -230,8 +236,11 @@ impl Partition {
             let made = self.state.shared.parts.pool.run_in_parts(&ctx.at(Priority::Ingest), make).await;
             let Some(past) = made.map_err(EngineError::of_pool)??.map(Arc::new) else { continue };
             let documents = self.state.documents();
+            if self.state.is_gone() {
+                return Err(EngineError::NotFound { kind: "collection", name: self.name().to_string() });
+            }
             // What was deleted meanwhile must not be found in it.
-            if documents.deletions() == deletions && !self.state.is_gone() {
+            if documents.deletions() == deletions {
                 *self.state.past.lock() = Some((Arc::clone(&past), ctx.clock().monotonic()));
                 return Ok(self.snapshot_of(&documents, past, filter));
             }
@@ -257,8 +266,8 @@ impl Partition {
         let window = state.shared.window();
         let oldest = if window.retain_ms == 0 { view.generation } else { documents.known_from(window) };
         if generation < oldest {
-            state.past.forget();
             let oldest = oldest.min(view.generation);
+            state.past.forget_before(oldest);
             return refused(format!("is {}, the oldest of which everything is kept is {}", generation.0, oldest.0));
         }
         let lane = Arc::clone(&state.lanes().serving);
