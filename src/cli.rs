@@ -8,6 +8,7 @@
 //! | `ingest.rs`  | files and folders into a collection                                           |
 //! | `search.rs`  | the best chunks for a question                                                |
 //! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
+//! | `citation.rs`| what has become of something cited                                            |
 //! | `admin.rs`   | tenants and keys                                                              |
 //! | `doctor.rs`  | whether machine, settings and disk are fit for a server                       |
 //! | `compact.rs` | the log without what is of no use any more                                    |
@@ -23,6 +24,7 @@
 mod admin;
 mod ask;
 mod bench;
+mod citation;
 mod compact;
 mod demo;
 mod doctor;
@@ -95,6 +97,8 @@ enum Command {
     Search(search::Search),
     /// Answer a question from the documents
     Ask(ask::Ask),
+    /// Look what has become of something cited: current, superseded or erased
+    Citation(citation::Citation),
     /// Create, list, show and delete tenants (operator key)
     #[command(subcommand)]
     Tenants(admin::Tenants),
@@ -150,6 +154,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Ingest(ingest) => runtime()?.block_on(ingest.run(global)),
         Command::Search(search) => runtime()?.block_on(search.run(global)),
         Command::Ask(ask) => runtime()?.block_on(ask.run(global)),
+        Command::Citation(citation) => runtime()?.block_on(citation.run(global)),
         Command::Tenants(tenants) => runtime()?.block_on(tenants.run(global)),
         Command::Keys(keys) => runtime()?.block_on(keys.run(global)),
         Command::Compact(compact) => runtime()?.block_on(compact.run(global)),

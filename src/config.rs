@@ -93,6 +93,8 @@ pub struct Limits {
 pub struct Ledger {
     /// How long the bytes of something deleted may stay in it.
     pub erase_within: Duration,
+    /// How long a version of a document is kept after another one has taken its place.
+    pub retain: Duration,
     /// Where the key is that seals the tenants' keys; `None`: nothing is encrypted.
     pub master_key: Option<MasterKeySource>,
 }
@@ -349,6 +351,7 @@ impl Config {
             },
             ledger: Ledger {
                 erase_within: Duration::from_secs(values.whole("ledger.erase_within_s", 1, 30 * 24 * 3_600)? as u64),
+                retain: Duration::from_secs(values.whole("ledger.retain_revisions_s", 0, 365 * 24 * 3_600)? as u64),
                 master_key: master_key(values, environment)?,
             },
             snapshots: Snapshots { target: values.optional_target("snapshots.target")? },

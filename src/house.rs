@@ -21,6 +21,8 @@ use crate::wire::search::Defaults;
 
 /// Vectors of one collection from which searching by a graph is worth building it.
 const GRAPH_FROM: usize = 20_000;
+/// Chunks of a past generation's view: with vectors of 384 dimensions about 100 MB, a collection.
+const PAST_CHUNKS_MAX: usize = 50_000;
 /// sled opens in well under a second unless it is damaged.
 const INDEX_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const LOG_SEGMENT_BYTES: u64 = 128 << 20;
@@ -167,6 +169,8 @@ pub(crate) fn engine_config(config: &Config) -> ibid_engine::Config {
         log_room_bytes: LOG_ROOM_BYTES,
         queue_bytes_max: LOG_QUEUE_BYTES_MAX,
         erase_within: config.ledger.erase_within,
+        retain: config.ledger.retain,
+        past_chunks_max: PAST_CHUNKS_MAX,
         // Of the data folder alone: scratch folders have no secrets.
         master_key: None,
         retry_pause: RETRY_PAUSE,

@@ -70,6 +70,7 @@ impl ToStatus for EngineError {
     fn to_status(&self) -> Status {
         match self {
             EngineError::Invalid(invalid) => invalid.to_status(),
+            EngineError::OutOfRange(Invalid { field, problem }) => out_of_range(field, problem),
             EngineError::NotFound { kind, name } => resource(Code::NotFound, "NOT_FOUND", kind, name, self),
             EngineError::Exists { kind, name } => resource(Code::AlreadyExists, "ALREADY_EXISTS", kind, name, self),
             EngineError::Forbidden { .. } => plain(Code::PermissionDenied, "FORBIDDEN", self.to_string()),

@@ -14,11 +14,13 @@
 //! | `snapshot.rs`   | snapshots of the data folder                              |
 //! | `document.rs`   | documents on their way in and out                         |
 //! | `erasure.rs`    | what is left of something deleted                         |
+//! | `citation.rs`   | what has become of something cited                        |
 //! | `search.rs`     | questions and their settings                              |
 //! | `hit.rs`        | what was found, and how long it took                      |
 //! | `answer.rs`     | questions to be answered, and the events of an answer     |
 
 pub(crate) mod answer;
+pub(crate) mod citation;
 pub(crate) mod collection;
 pub(crate) mod document;
 pub(crate) mod erasure;

@@ -39,6 +39,7 @@ impl Ask {
         let session = Session::open(global, As::Tenant).await?;
         let request = proto::AnswerRequest {
             question: self.question.into_bytes().into(),
+            generation: self.settings.generation,
             search: Some(self.settings.into_proto(None)),
             generator: self.generator,
             ..proto::AnswerRequest::default()

@@ -35,6 +35,9 @@ pub(super) struct Settings {
     /// How many candidates are reranked; 0: none [default: the server's]
     #[arg(long)]
     rerank_depth: Option<u32>,
+    /// A past generation of the one collection that is searched, as far as replaced revisions are kept [default: the present]
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) generation: u64,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -70,13 +73,18 @@ impl Search {
         let request = proto::SearchRequest {
             question: self.question.into_bytes().into(),
             query_vector: Vec::new(),
+            generation: self.settings.generation,
             settings: Some(self.settings.into_proto(Some(self.top_k))),
         };
         let reply = session.search().search(Request::new(request)).await;
         let reply = reply.map_err(|status| explain(&status))?.into_inner();
         session.close().await?;
         if global.json {
-            println!("{}", serde_json::json!({"hits": reply.hits.iter().map(json).collect::<Vec<_>>()}));
+            let searched = |one: &proto::SearchedCollection| (one.name.clone(), one.generation.into());
+            let generations: serde_json::Map<String, serde_json::Value> =
+                reply.collections.iter().map(searched).collect();
+            let hits: Vec<_> = reply.hits.iter().map(json).collect();
+            println!("{}", serde_json::json!({"hits": hits, "generations": generations}));
             return Ok(());
         }
         if reply.hits.is_empty() {

@@ -66,6 +66,12 @@ pub const SETTINGS: &[Setting] = &[
         about: "seconds until the bytes of something deleted have left the log, 1 to 2,592,000; `ibid compact` does it at once",
     },
     Setting {
+        key: "ledger.retain_revisions_s",
+        variable: "IBID_RETAIN_REVISIONS_S",
+        default: "0",
+        about: "seconds that a replaced revision is kept, so that searches and citations may name a past generation, to 31,536,000; it takes its room in the log meanwhile; 0: none is",
+    },
+    Setting {
         key: "ledger.master_key_file",
         variable: "IBID_MASTER_KEY_FILE",
         default: "",

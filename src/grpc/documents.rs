@@ -23,7 +23,8 @@ use crate::proto::ingest_response::Outcome;
 use crate::proto::{
     DeleteDocumentRequest, DeleteDocumentResponse, Document, DocumentHeader, GetDocumentRequest, GetDocumentResponse,
     IngestRequest, IngestResponse, ListDocumentsRequest, ListDocumentsResponse, PutDocumentRequest,
-    PutDocumentResponse, PutResult, VerifyErasureRequest, VerifyErasureResponse,
+    PutDocumentResponse, PutResult, ResolveCitationRequest, ResolveCitationResponse, VerifyErasureRequest,
+    VerifyErasureResponse,
 };
 use crate::status::{OrStatus, out_of_range, scope_missing, to_rpc};
 use crate::wire::document::{Address, Piece};
@@ -142,6 +143,18 @@ impl DocumentService for Documents {
         };
         let erasure = self.0.engine.verify_erasure(&call.ctx, &by, erased).await.or_status()?;
         Ok(Response::new(wire::erasure::render(&erasure)))
+    }
+
+    async fn resolve_citation(
+        &self,
+        request: Request<ResolveCitationRequest>,
+    ) -> Result<Response<ResolveCitationResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Search)?;
+        let (collection, cited) = wire::citation::request(request.into_inner()).or_status()?;
+        let partition = self.0.engine.partition(&call.ctx, &tenant, &collection).await.or_status()?;
+        let resolved = self.0.pool.run(&call.ctx, move || partition.resolve(&cited)).await.or_status()?.or_status()?;
+        Ok(Response::new(wire::citation::render(resolved)))
     }
 }
 

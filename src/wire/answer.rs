@@ -35,7 +35,8 @@ pub(crate) fn asked(
     generators: &[String],
 ) -> Result<Asked, Invalid> {
     let question = search::question(request.question)?;
-    let search = search::settings("search", request.search, question, None, defaults)?;
+    let mut search = search::settings("search", request.search, question, None, defaults)?;
+    search.query.generation = search::generation(request.generation);
     text::at_most("idempotency_key", request.idempotency_key.len(), IDEMPOTENCY_KEY_BYTES_MAX)?;
     let tokens_max = match request.tokens_max {
         0 => TOKENS_DEFAULT,

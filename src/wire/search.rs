@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ibid_core::{CollectionName, Floor};
+use ibid_core::{CollectionName, Floor, Generation};
 use ibid_engine::Invalid;
 use ibid_retrieve::{Fusion, Mode, Query, Rerank};
 
@@ -37,7 +37,14 @@ pub(crate) fn search(request: pb::SearchRequest, defaults: Defaults<'_>) -> Resu
         return Err(Invalid::new("query_vector", "has components that are no finite numbers"));
     }
     let vector = Some(request.query_vector).filter(|vector| !vector.is_empty());
-    settings("settings", request.settings, question, vector, defaults)
+    let mut search = settings("settings", request.settings, question, vector, defaults)?;
+    search.query.generation = generation(request.generation);
+    Ok(search)
+}
+
+/// The generation that is searched; `None`: the present one.
+pub(crate) fn generation(given: u64) -> Option<Generation> {
+    (given > 0).then_some(Generation(given))
 }
 
 /// A question's text.
@@ -75,6 +82,7 @@ pub(crate) fn settings(
             rerank_logit: floor(&format!("{field}.rerank_logit_floor"), given.rerank_logit_floor)?,
             cosine: floor(&format!("{field}.cosine_floor"), given.cosine_floor)?,
         },
+        generation: None,
     };
     // The query knows its fields by the names of a SearchRequest.
     query.validate().map_err(|invalid| match invalid.field.strip_prefix("settings.") {

@@ -36,7 +36,7 @@ async fn write(format: &str) {
     client.put("apples", APPLES).await.unwrap();
     let content = "Pears come with a vector.";
     let chunk =
-        ReadyChunk { span: Some(Span { start_byte: 0, end_byte: content.len() as u64 }), vector: vec![1.0; DIMENSION] };
+        ReadyChunk { span: Some(Span { start_byte: 0, end_byte: content.len() as u32 }), vector: vec![1.0; DIMENSION] };
     let colour = Value { kind: Some(Kind::StringValue("green".to_owned())) };
     let header = DocumentHeader {
         wait_for: Stage::Vector.into(),

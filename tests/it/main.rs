@@ -14,6 +14,7 @@
 //! | `doctor.rs`          | `ibid doctor`, of a place that is fit and of others            |
 //! | `fsck.rs`            | `ibid fsck`: what is damaged is mended, or named               |
 //! | `erasure.rs`         | what was deleted is in no file any more                        |
+//! | `past.rs`            | past generations searched, citations resolved                  |
 //! | `snapshot.rs`        | snapshots under writes, restored and compared; on a real S3    |
 //! | `torture.rs`         | `ibid torture`: ten kills, in two runs, and what it must notice |
 //! | `migrate.rs`         | a collection's model changed under questions, kill -9          |
@@ -38,6 +39,7 @@ mod harness;
 mod language_model;
 mod migrate;
 mod noninterference;
+mod past;
 mod refusals;
 mod rights;
 mod service;

@@ -192,7 +192,7 @@ impl Story {
 
     async fn search(&mut self, what: &str, client: &Client, question: &str, settings: SearchSettings) {
         let request =
-            SearchRequest { question: question.to_owned().into(), query_vector: Vec::new(), settings: Some(settings) };
+            SearchRequest { question: question.to_owned().into(), settings: Some(settings), ..Default::default() };
         let found = async {
             let found: SearchResponse = client.searches().search(request).await?.into_inner();
             assert!(!found.hits.is_empty(), "{what} compares nothing");

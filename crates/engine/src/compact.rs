@@ -117,7 +117,10 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 // Who asked may have left.
                 let _ = done.send(compacted.clone());
             }
-        } else if compacted_at.take_if(|at| now() >= *at + READERS_LEAVE).is_some() {
+            continue;
+        }
+        shared.open_partitions().iter().for_each(|partition| partition.past.forget_idle(now()));
+        if compacted_at.take_if(|at| now() >= *at + READERS_LEAVE).is_some() {
             shared.ledger.release();
         }
     }
@@ -134,7 +137,8 @@ fn compact(shared: &Shared, everything: bool) -> Result<Compacted, LedgerError> 
     let remembered = u64::try_from(REMEMBERED.as_millis()).unwrap_or(u64::MAX);
     let remembered_from_ms = shared.parts.clock.unix_ms().saturating_sub(remembered);
     let dead_percent = if everything { 0 } else { DEAD_PERCENT_MAX };
-    shared.ledger.compact(&shared.background, dead_percent, remembered_from_ms, &in_use)
+    let retained_from_ms = shared.window().start_ms();
+    shared.ledger.compact(&shared.background, dead_percent, remembered_from_ms, retained_from_ms, &in_use)
 }
 
 /// Takes what was deleted or replaced out of the indexes of all partitions.

@@ -31,6 +31,10 @@ pub struct Config {
     pub queue_bytes_max: u64,
     /// How long the bytes of something deleted may stay in the log.
     pub erase_within: Duration,
+    /// How long a version is kept after another one has taken its place; zero: it is not.
+    pub retain: Duration,
+    /// Chunks that a view of a past generation may have: it is held in memory.
+    pub past_chunks_max: usize,
     /// What seals the tenants' keys: with it, what tenants store is encrypted in the log and in snapshots. `None`: nothing is.
     pub master_key: Option<MasterKey>,
     /// After a failure, how long the background waits, by the clock, before it tries again.

@@ -9,6 +9,7 @@ use ibid_ledger::{Sequence, StoredChunk, StoredDocument};
 use roaring::RoaringBitmap;
 
 use crate::lanes::Which;
+use crate::past::{Kept, Window};
 use crate::snapshot::View;
 
 /// How far a document is.
@@ -67,6 +68,10 @@ pub(crate) struct Meta {
     pub(crate) content_hash: [u8; 32],
     pub(crate) bytes: u64,
     pub(crate) updated_ms: u64,
+    /// Something of the document was in sight when it was put.
+    pub(crate) replaces: bool,
+    /// The document's first revision since it was made, or made anew after its deletion.
+    pub(crate) first: Revision,
 }
 
 impl Meta {
@@ -80,6 +85,8 @@ impl Meta {
             content_hash: stored.content_hash,
             bytes: u64::from(stored.text.text_bytes()),
             updated_ms: stored.created_ms,
+            replaces: stored.retain_ms.is_some(),
+            first: stored.first,
         }
     }
 }
@@ -140,9 +147,44 @@ pub(crate) struct Entry {
     pub(crate) current: Version,
     /// Always cut.
     pub(crate) previous: Option<Version>,
+    /// What was served before, newest first: [`Entry::kept`] says what of it still counts.
+    pub(crate) retained: Vec<Kept>,
+    /// Deletions of it that are on their way.
+    pub(crate) deleting: u32,
+    /// Something of it was in sight once and could not be read when the partition was opened.
+    pub(crate) unsure: bool,
 }
 
 impl Entry {
+    /// A document with one version.
+    pub(crate) fn new(id: DocumentId, current: Version) -> Entry {
+        Entry { id, current, previous: None, retained: Vec::new(), deleting: 0, unsure: false }
+    }
+
+    /// What was served before and is kept still, newest first.
+    pub(crate) fn kept(&self, window: Window) -> impl Iterator<Item = &Kept> {
+        self.retained.iter().take_while(move |one| window.keeps(&one.record))
+    }
+
+    /// From which generation on everything is known that was served of it.
+    fn known_from(&self, window: Window) -> Generation {
+        let Some(served) = self.served() else {
+            // What was in sight before this version is damaged.
+            let lost = self.unsure || self.current.meta.replaces;
+            return if lost { Documents::NOTHING_KNOWN } else { Generation(0) };
+        };
+        let oldest = self.kept(window).last().map(|one| (&one.meta, one.record.version.generation));
+        let (meta, generation) = oldest.unwrap_or((&served.meta, served.generation));
+        if meta.replaces { generation } else { Generation(0) }
+    }
+
+    /// How long the version in sight is kept once one that is put now has taken its place, in milliseconds; `None`: nothing
+    /// of it was ever in sight.
+    fn retained_for(&self, window: Window) -> Option<u64> {
+        let lost = self.unsure || self.current.meta.replaces;
+        if self.served().is_some() { Some(window.retain_ms) } else { lost.then_some(0) }
+    }
+
     pub(crate) fn served(&self) -> Option<&Version> {
         self.previous.as_ref().or_else(|| Some(&self.current).filter(|version| version.cut.is_some()))
     }
@@ -192,6 +234,8 @@ pub(crate) struct Documents {
     damaged: HashSet<DocumentKey>,
     /// The highest revision given out, of deleted documents too.
     assigned: HashMap<DocumentKey, Revision>,
+    /// Of documents that were deleted: the deletion's revision.
+    erased: HashMap<DocumentKey, Revision>,
     /// Served versions, and retired ones that a snapshot may still name, by first label.
     labelled: BTreeMap<Label, Arc<Labelled>>,
     /// The chunks of served versions, by what the embedder reads of them: equal inputs have equal vectors.
@@ -201,6 +245,8 @@ pub(crate) struct Documents {
     /// The views that may be in use, oldest first; the first one's number is `views_from`.
     views: VecDeque<Weak<View>>,
     views_from: u64,
+    /// Counts what was deleted.
+    deletions: u64,
     pub(crate) generation: Generation,
     pub(crate) next_label: Label,
 }
@@ -242,13 +288,56 @@ impl Documents {
     pub(crate) fn remove(&mut self, key: &DocumentKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.by_id.remove(&entry.id);
+        self.deletions += 1;
         Some(entry)
+    }
+
+    /// How many documents were deleted since the partition was opened.
+    pub(crate) fn deletions(&self) -> u64 {
+        self.deletions
+    }
+
+    /// Later than all: of the past nothing is known for sure.
+    const NOTHING_KNOWN: Generation = Generation(u64::MAX);
+
+    /// From which generation on everything is known that was served, but for what was deleted since. While a document is
+    /// damaged nothing is: nobody knows since when it was there.
+    pub(crate) fn known_from(&self, window: Window) -> Generation {
+        if !self.damaged.is_empty() {
+            return Documents::NOTHING_KNOWN;
+        }
+        self.entries.values().map(|entry| entry.known_from(window)).max().unwrap_or_default()
+    }
+
+    /// Whether a deletion of the document is on its way.
+    pub(crate) fn is_ending(&self, key: &DocumentKey) -> bool {
+        self.entry(key).is_some_and(|entry| entry.deleting > 0)
     }
 
     /// `revision` was given out: it is never given out again.
     pub(crate) fn note_revision(&mut self, key: DocumentKey, revision: Revision) {
         let highest = self.assigned.entry(key).or_insert(revision);
         *highest = revision.max(*highest);
+    }
+
+    /// A deletion of that revision was made.
+    pub(crate) fn note_erased(&mut self, key: DocumentKey, revision: Revision) {
+        self.erased.insert(key, revision);
+    }
+
+    /// How long the version in sight is kept once one that is put now has taken its place, in milliseconds; `None`: nothing
+    /// of the document was ever in sight.
+    pub(crate) fn retained_for(&self, key: &DocumentKey, window: Window) -> Option<u64> {
+        match self.entry(key) {
+            Some(entry) => entry.retained_for(window),
+            None => self.is_damaged(key).then_some(0),
+        }
+    }
+
+    /// The first revision of a document that is put now, since it was made or deleted.
+    pub(crate) fn first(&self, key: &DocumentKey) -> Revision {
+        let entry = self.entry(key).map(|entry| entry.current.meta.first);
+        entry.unwrap_or_else(|| Revision(self.erased.get(key).map_or(1, |deletion| deletion.0 + 1)))
     }
 
     /// A revision and a generation for the next write of a document.
@@ -416,9 +505,9 @@ pub struct DocumentInfo {
 }
 
 impl DocumentInfo {
-    pub(crate) fn of(entry: &Entry, version: &Version) -> DocumentInfo {
+    pub(crate) fn of(id: &DocumentId, version: &Version, stage: Stage) -> DocumentInfo {
         DocumentInfo {
-            id: entry.id.clone(),
+            id: id.clone(),
             revision: version.revision,
             generation: version.generation,
             media_type: version.meta.media_type,
@@ -428,7 +517,7 @@ impl DocumentInfo {
             readers: version.meta.readers.clone(),
             bytes: version.meta.bytes,
             updated_ms: version.meta.updated_ms,
-            stage: entry.stage(),
+            stage,
             chunks: version.cut.as_ref().map_or(0, |cut| cut.count()),
             chunks_embedded: version.embedded,
         }

@@ -30,6 +30,9 @@ pub enum EngineError {
     /// The client can mend its request.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// A field that makes sense, but not of what there is now.
+    #[error("{0}")]
+    OutOfRange(Invalid),
     /// There is no such thing, or the caller may not know of it.
     #[error("no {kind} {name:?}")]
     NotFound {

@@ -105,7 +105,13 @@ fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit:
             partition.announce();
         }
         Commit::Delete { partition, key, revision, done } => match committed {
-            Err(error) => tell(done, Err(error)),
+            Err(error) => {
+                if let Some(entry) = partition.documents_mut().entry_mut(&key) {
+                    entry.deleting = entry.deleting.saturating_sub(1);
+                }
+                partition.announce();
+                tell(done, Err(error));
+            }
             Ok(_) => {
                 shared.erase_soon();
                 partition.lock(&partition.to_cut).push_back(CutWork::Delete { key, revision, done });
@@ -119,7 +125,7 @@ fn apply(shared: &Arc<Shared>, committed: Result<Sequence, EngineError>, commit:
 fn put_version(partition: &State, key: DocumentKey, id: DocumentId, version: Version) {
     let mut documents = partition.documents_mut();
     let Some(entry) = documents.entry_mut(&key) else {
-        documents.insert(key, Entry { id, current: version, previous: None });
+        documents.insert(key, Entry::new(id, version));
         return;
     };
     let old = std::mem::replace(&mut entry.current, version);

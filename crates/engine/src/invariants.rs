@@ -8,7 +8,9 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use ibid_core::{ChunkId, CollectionName, DocumentId, DocumentKey, Label, PartitionKey, Revision, TenantName};
+use ibid_core::{
+    ChunkId, CollectionName, DocumentId, DocumentKey, Generation, Label, PartitionKey, Revision, TenantName,
+};
 use ibid_ledger::{Damaged, Head, Ledger, Record, Sequence};
 use ibid_runtime::Ctx;
 use roaring::{RoaringBitmap, RoaringTreemap};
@@ -18,6 +20,7 @@ use crate::documents::{Cut, Documents, Entry, Version};
 use crate::engine::{Engine, Shared};
 use crate::error::EngineError;
 use crate::partition::{State, stored};
+use crate::past::Kept;
 use crate::recover;
 
 /// Something that must hold. The first letter says of what: laws for clients, views over the ledger, revisions, the index
@@ -266,7 +269,7 @@ impl ReadLog {
 
 /// The records that an entry of the index names.
 pub(crate) fn records_of(head: &Head) -> impl Iterator<Item = Sequence> {
-    std::iter::once(&head.current).chain(&head.previous).flat_map(|version| {
+    head.all_versions().flat_map(|version| {
         let parts = version.embedded.iter().flat_map(|embedded| &embedded.parts);
         version.put.iter().chain(&version.deleted).chain(&version.chunked).chain(parts).copied()
     })
@@ -322,7 +325,7 @@ impl Check<'_> {
 
     /// The documents in memory against those of the ledger.
     fn documents(&mut self, shared: &Shared, expected: &Documents, held: &Documents) {
-        let violated = Invariant::DocumentsEqualLedger;
+        let (violated, window) = (Invariant::DocumentsEqualLedger, shared.window());
         for (key, entry) in expected.listed(None) {
             if shared.keys.document(self.key, &entry.id) != *key {
                 self.violated(
@@ -335,6 +338,9 @@ impl Check<'_> {
                 None => self.violated(violated, Some(&entry.id), "the ledger has it, memory has not"),
                 Some(held) if !held.versions().map(outline).eq(entry.versions().map(outline)) => {
                     self.violated(violated, Some(&entry.id), "memory has other versions than the ledger");
+                }
+                Some(held) if !held.kept(window).map(kept_outline).eq(entry.kept(window).map(kept_outline)) => {
+                    self.violated(violated, Some(&entry.id), "memory keeps other earlier versions than the ledger");
                 }
                 Some(_) => {}
             }
@@ -428,6 +434,11 @@ fn served(documents: &Documents) -> impl Iterator<Item = (&DocumentKey, &Entry, 
 /// What of a version follows from the ledger.
 fn outline(version: &Version) -> (Revision, Option<&Cut>, u32, u32) {
     (version.revision, version.cut.as_deref(), version.embedded, version.embedded_second)
+}
+
+/// What of a version that is kept follows from the ledger.
+fn kept_outline(Kept { record, .. }: &Kept) -> (Revision, Generation, u64) {
+    (record.version.revision, record.until, record.superseded_ms)
 }
 
 /// Whether two vectors point the same way, but for rounding.

@@ -16,6 +16,8 @@
 //! | `compare.rs`    | what two models find, side by side                                                 |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
+//! | `past.rs`       | what is kept of earlier versions, and views of past generations                    |
+//! | `citation.rs`   | what has become of something cited                                                 |
 //! | `compact.rs`    | when what is of no use any more leaves the log                                     |
 //! | `backup.rs`     | snapshots of the whole data folder, while it is served                             |
 //! | `questions.rs`  | the vectors of a partition's latest questions                                      |
@@ -26,6 +28,7 @@
 //! Invariants: whatever reads or writes documents hangs off a [`Partition`], and a [`Partition`] comes from a
 //! [`ibid_core::TenantId`] alone. A write is acknowledged after the ledger has it. A replaced document is served by its old
 //! version until the new one is complete. The indexes hold exactly the labels of served versions, or are made to on open.
+//! A past generation is shown as it was, but for what was deleted since, or not at all.
 //! A snapshot searches vectors of one model, and names it; a collection's model changes with one record of the ledger.
 //! This crate knows no protobuf, no model's code and no environment.
 #![forbid(unsafe_code)]
@@ -46,6 +49,7 @@ macro_rules! planted {
 
 mod backup;
 mod catalog;
+mod citation;
 mod compact;
 mod compare;
 mod config;
@@ -59,6 +63,7 @@ mod invariants;
 mod lanes;
 mod migration;
 mod partition;
+mod past;
 mod questions;
 mod recover;
 mod shred;
@@ -67,6 +72,7 @@ mod stages;
 mod tenants;
 mod write;
 
+pub use citation::{Cited, CitedPlace, CitedState, Resolved};
 pub use compare::{Comparison, Labelled};
 pub use config::{Config, EmbedModel, Models, Parts, Views};
 pub use documents::{DocumentInfo, Stage};

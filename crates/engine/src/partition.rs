@@ -21,8 +21,9 @@ use crate::documents::{DocumentInfo, Documents, Entry, Stage, Version};
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::lanes::Lanes;
+use crate::past::Pasts;
 use crate::questions::Questions;
-use crate::recover::Mended;
+use crate::recover::{self, Mended};
 use crate::snapshot::{Scope, Snapshot, View};
 use crate::stages::{CutWork, EmbedWork, LaneChange};
 
@@ -98,6 +99,7 @@ pub(crate) struct State {
     pub(crate) questions: Questions,
     /// What was wrong with the indexes when it was opened.
     pub(crate) mended: Vec<Mended>,
+    pub(crate) past: Pasts,
 }
 
 impl std::fmt::Debug for State {
@@ -156,6 +158,7 @@ impl State {
             on_their_way: Mutex::default(),
             questions: Questions::default(),
             mended,
+            past: Pasts::default(),
         }
     }
 
@@ -214,6 +217,7 @@ impl State {
         let _changing = self.lock(&self.changing);
         self.gone.store(true, Ordering::Release);
         self.questions.clear();
+        self.past.forget();
         self.announce();
     }
 
@@ -248,7 +252,7 @@ impl State {
         self.words_in_doubt.store(false, Ordering::Release);
     }
 
-    fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -260,6 +264,14 @@ impl State {
     /// The stored text of a version.
     pub(crate) fn text(&self, put: Sequence) -> Result<String, EngineError> {
         self.stored(put)?.text.unpack().map_err(EngineError::of_ledger)
+    }
+
+    /// Reads how `version` was cut, where a record says it.
+    pub(crate) fn cut(&self, version: &mut Version, chunked: Option<Sequence>) -> Result<(), EngineError> {
+        if let Some(chunked) = chunked {
+            version.cut = Some(recover::read_cut(&self.shared.ledger, chunked)?);
+        }
+        Ok(())
     }
 
     pub(crate) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> MutexGuard<'a, T> {
@@ -441,39 +453,51 @@ impl Partition {
         // The documents' lock holds publishing back, so that view and scope are of one moment.
         let documents = self.state.documents();
         let scope = Scope::of(&documents, self.reader(), filter);
-        Snapshot { state: Arc::clone(&self.state), view: self.state.view(), scope }
+        let view = self.state.view();
+        Snapshot { state: Arc::clone(&self.state), generation: view.generation, view, scope, past: None }
     }
 
     pub(crate) fn document_key(&self, id: &DocumentId) -> DocumentKey {
         self.state.shared.keys.document(self.state.key, id)
     }
 
-    /// A document's record and stored text: its newest revision, or the one asked for.
+    /// The version of this number, if it is served or kept and the caller may read it; of one that is kept, the record of how
+    /// it was cut.
+    pub(crate) fn version(&self, entry: &Entry, revision: Revision) -> Option<(Version, Option<Sequence>)> {
+        let served = entry.version(revision).map(|version| (version.clone(), None));
+        let found = served.or_else(|| {
+            let kept = entry.kept(self.state.shared.window()).find(|one| one.record.version.revision == revision)?;
+            let (version, chunked) = kept.version(self.state.lanes().serving.version.key())?;
+            Some((version, Some(chunked)))
+        });
+        found.filter(|(version, _)| self.may_read(version))
+    }
+
+    /// A document's record and stored text: its newest revision, or the one asked for, as long as it is served or kept.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] also when the caller may not read it or that revision is not stored any more.
     pub fn document(&self, id: &DocumentId, revision: Option<Revision>) -> Result<(DocumentInfo, String), EngineError> {
         let missing = || EngineError::NotFound { kind: "document", name: id.to_string() };
-        let (info, put) = {
+        let (mut version, chunked, stage) = {
             let documents = self.state.documents();
             let key = self.document_key(id);
             if documents.is_damaged(&key) && self.reads_all() {
                 return Err(EngineError::Damaged(format!("the record of document {id} in the log")));
             }
-            let entry = documents.entry(&key).ok_or_else(missing)?;
             // Who may read is what the newest revision says, also for an older one.
-            if !self.may_read(&entry.current) {
-                return Err(missing());
-            }
-            let version = match revision {
-                Some(revision) => entry.version(revision).ok_or_else(missing)?,
-                None => &entry.current,
+            let entry = documents.entry(&key).filter(|entry| self.may_read(&entry.current)).ok_or_else(missing)?;
+            let revision = revision.unwrap_or(entry.current.revision);
+            let (version, chunked) = self.version(entry, revision).ok_or_else(missing)?;
+            let stage = match chunked {
+                None => entry.stage(),
+                Some(_) => Stage::Vector,
             };
-            if !self.may_read(version) {
-                return Err(missing());
-            }
-            (DocumentInfo::of(entry, version), version.put)
+            (version, chunked, stage)
         };
+        self.state.cut(&mut version, chunked)?;
+        let info = DocumentInfo::of(id, &version, stage);
+        let put = version.put;
         Ok((info, self.state.text(put)?))
     }
 
@@ -485,7 +509,7 @@ impl Partition {
             self.may_read(&entry.current) && filter.is_none_or(|filter| filter.matches(&meta.metadata))
         };
         let entries = documents.listed(after).map(|(_, entry)| entry).filter(shown);
-        entries.take(limit).map(|entry| DocumentInfo::of(entry, &entry.current)).collect()
+        entries.take(limit).map(|entry| DocumentInfo::of(&entry.id, &entry.current, entry.stage())).collect()
     }
 }
 

@@ -23,6 +23,7 @@ use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::lanes::{Lane, Lanes, Second, Which, folder_of, version_of};
 use crate::partition::{Opening, Reading, State, stored};
+use crate::past;
 use crate::stages::{CutWork, EmbedWork, words_of};
 
 /// Chunks written to an index in one go while it is rebuilt.
@@ -157,7 +158,7 @@ impl Models {
         heads: &[(DocumentKey, Head)],
     ) -> Result<(), EngineError> {
         let own = [Some(self.serving_key), self.second_key];
-        let versions = heads.iter().flat_map(|(_, head)| std::iter::once(&head.current).chain(&head.previous));
+        let versions = heads.iter().flat_map(|(_, head)| head.versions());
         let mut embedded = versions.flat_map(|version| &version.embedded);
         let Some(part) = embedded.find(|one| !own.contains(&Some(one.model))).and_then(|one| one.parts.first()) else {
             return Ok(());
@@ -208,11 +209,13 @@ fn read_documents(
     let mark = shared.ledger.mark(entry.key).map_err(EngineError::of_ledger)?;
     documents.generation = mark.generation;
     documents.next_label = mark.next_label;
-    let read =
-        in_parallel(shared, heads, |(key, head)| read_entry(&shared.ledger, entry, models, head, recut.get(key)));
+    let read = in_parallel(shared, heads, |(key, head)| read_entry(shared, entry, models, head, recut.get(key)));
     for ((key, head), read) in heads.iter().zip(read) {
         let key = *key;
         documents.note_revision(key, head.current.revision);
+        if head.current.is_tombstone() {
+            documents.note_erased(key, head.current.revision);
+        }
         match read {
             Ok(Some(entry)) => {
                 if let Some(served) = entry.served() {
@@ -245,12 +248,13 @@ fn in_parallel<T: Sync, R: Send>(shared: &Shared, items: &[T], read: impl Fn(&T)
 }
 
 fn read_entry(
-    ledger: &Ledger,
+    shared: &Shared,
     collection: &CollectionEntry,
     models: &Models,
     head: &Head,
     recut: Option<&Revision>,
 ) -> Result<Option<Entry>, EngineError> {
+    let ledger = &shared.ledger;
     let Some((id, mut current)) = read_version(ledger, collection, models, &head.current)? else { return Ok(None) };
     if recut == Some(&current.revision) {
         (current.cut, current.embedded, current.embedded_second) = (None, 0, 0);
@@ -262,7 +266,10 @@ fn read_entry(
     let previous = previous.map(|(_, version)| version);
     let previous =
         previous.filter(|version| version.cut.is_some() && !current.is_complete() && recut != Some(&version.revision));
-    Ok(Some(Entry { id, current, previous }))
+    let retained = past::kept(shared, head, None)?;
+    let unsure =
+        head.versions().any(|version| version.chunked.is_some()) && current.cut.is_none() && previous.is_none();
+    Ok(Some(Entry { previous, retained, unsure, ..Entry::new(id, current) }))
 }
 
 fn read_version(
@@ -323,8 +330,7 @@ fn read_as(
     generation: Generation,
 ) -> Result<(Reading, Option<Mended>), EngineError> {
     let chunker = chunker(&settings)?;
-    let analysis =
-        Analysis { language: settings.language, stemming: settings.stemming, stop_words: settings.stop_words };
+    let analysis = analysis(&settings);
     let folder = shared.partition_folder(entry.key).join(LEXICAL);
     let (lexical, made_anew) = open_lexical(shared, entry, &folder, analysis)?;
 
@@ -378,6 +384,11 @@ fn unless_damaged<T>(entry: &CollectionEntry, read: Result<T, EngineError>) -> R
         }
         Err(error) => Err(error),
     }
+}
+
+/// How a collection's texts become words.
+pub(crate) fn analysis(settings: &CollectionSettings) -> Analysis {
+    Analysis { language: settings.language, stemming: settings.stemming, stop_words: settings.stop_words }
 }
 
 /// Also says whether it is made anew, for damage.
@@ -457,7 +468,7 @@ pub(crate) fn empty_lane(shared: &Shared, model: Arc<dyn EmbedModel>) -> Result<
     Ok(Lane { version: version_of(&*model), model, vector })
 }
 
-fn vector_config(shared: &Shared, dimension: usize) -> ibid_vector::Config {
+pub(crate) fn vector_config(shared: &Shared, dimension: usize) -> ibid_vector::Config {
     ibid_vector::Config {
         dimension,
         graph_from: shared.config.graph_from,
@@ -542,8 +553,16 @@ fn vectors_in(
     revision: Revision,
     model: ModelKey,
 ) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
-    let both = [Some(&head.current), head.previous.as_ref()].into_iter().flatten();
-    let Some(version) = both.into_iter().find(|version| version.revision == revision) else { return Ok(None) };
+    let version = head.versions().find(|version| version.revision == revision);
+    version.map(|version| vectors_of(ledger, version, model)).transpose()
+}
+
+/// The vectors that the ledger has of a version by a model, in the order of its chunks.
+pub(crate) fn vectors_of(
+    ledger: &Ledger,
+    version: &ibid_ledger::Version,
+    model: ModelKey,
+) -> Result<Vec<Vec<f32>>, EngineError> {
     let (mut out, mut given) = (Vec::new(), Vec::new());
     for position in version.embedded_by(model).map_or(&[][..], |embedded| &embedded.parts) {
         let record = ledger.read(*position).map_err(EngineError::of_ledger)?;
@@ -566,5 +585,5 @@ fn vectors_in(
             return Err(EngineError::Damaged("a document came without the vectors it is said to have".to_owned()));
         }
     }
-    Ok(Some(out))
+    Ok(out)
 }

@@ -10,6 +10,7 @@ use crate::config::EmbedModel;
 use crate::documents::Documents;
 use crate::error::EngineError;
 use crate::partition::State;
+use crate::past::Past;
 
 /// Both indexes at one moment, as published together.
 #[derive(Debug)]
@@ -32,6 +33,15 @@ impl Scope {
         }
         let fulfils = |metadata: &Metadata| filter.is_none_or(|filter| filter.matches(metadata));
         Scope(Some(documents.allowed(reader, fulfils)))
+    }
+
+    /// All of them.
+    pub(crate) fn all() -> Scope {
+        Scope(None)
+    }
+
+    pub(crate) fn of_labels(labels: RoaringBitmap) -> Scope {
+        Scope(Some(labels))
     }
 
     /// Their labels; `None`: all of them.
@@ -82,12 +92,23 @@ pub struct Snapshot {
     pub(crate) state: Arc<State>,
     pub(crate) view: Arc<View>,
     pub(crate) scope: Scope,
+    pub(crate) generation: Generation,
+    /// What the labels of a past generation stand for; `None`: the partition knows.
+    pub(crate) past: Option<Arc<Past>>,
 }
 
 impl Snapshot {
     /// The generation that is searched.
     pub fn generation(&self) -> Generation {
-        self.view.generation
+        self.generation
+    }
+
+    /// Asks what labels stand for.
+    fn resolving<T>(&self, ask: impl FnOnce(&Documents) -> T) -> T {
+        match &self.past {
+            Some(past) => ask(&past.documents),
+            None => ask(&self.state.documents()),
+        }
     }
 
     /// The embedder that the vectors searched are made by: what a question must be embedded with.
@@ -118,12 +139,13 @@ impl Snapshot {
     }
 
     fn candidates(&self, found: Vec<(Label, f32)>) -> Vec<Candidate> {
-        let documents = self.state.documents();
-        let candidate = |(label, score)| {
-            let (labelled, ordinal) = documents.resolve(label)?;
-            Some(Candidate { label, chunk: labelled.cut.chunks[ordinal].id, score })
-        };
-        found.into_iter().filter_map(candidate).collect()
+        self.resolving(|documents| {
+            let candidate = |(label, score)| {
+                let (labelled, ordinal) = documents.resolve(label)?;
+                Some(Candidate { label, chunk: labelled.cut.chunks[ordinal].id, score })
+            };
+            found.into_iter().filter_map(candidate).collect()
+        })
     }
 
     /// The chunk a candidate stands for, read from the ledger.
@@ -131,13 +153,10 @@ impl Snapshot {
     /// # Errors
     /// [`EngineError`]: the stored text is damaged or cannot be read.
     pub fn find(&self, label: Label) -> Result<Found, EngineError> {
-        let (labelled, ordinal) = {
-            let documents = self.state.documents();
-            let (labelled, ordinal) = documents
-                .resolve(label)
-                .ok_or_else(|| EngineError::Damaged(format!("chunk {label} belongs to no document")))?;
-            (Arc::clone(labelled), ordinal)
-        };
+        let resolved =
+            self.resolving(|documents| documents.resolve(label).map(|(one, ordinal)| (Arc::clone(one), ordinal)));
+        let (labelled, ordinal) =
+            resolved.ok_or_else(|| EngineError::Damaged(format!("chunk {label} belongs to no document")))?;
         let text = self.state.text(labelled.put)?;
         let stored = &labelled.cut.chunks[ordinal];
         let quote = stored.chunk.span.quote(&text).ok_or_else(|| {

@@ -121,7 +121,7 @@ impl Partition {
             return self.ack(ctx, key, revision, generation, wait_for, true).await;
         }
         shared.room_for_one_more()?;
-        let (revision, generation) = self.commit_put(put, text, key, content_hash, claim, &model).await?;
+        let (revision, generation) = self.commit_put(ctx, put, text, key, content_hash, claim, &model).await?;
         let mut ack = self.ack(ctx, key, revision, generation, wait_for, false).await?;
         if hidden {
             ack.chunks_new += std::mem::take(&mut ack.chunks_reused);
@@ -150,8 +150,10 @@ impl Partition {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "what a record is made of, and by whom")]
     async fn commit_put(
         &self,
+        ctx: &Ctx,
         put: Put,
         text: Compressed,
         key: DocumentKey,
@@ -178,31 +180,44 @@ impl Partition {
             idempotency: claim.as_ref().map(|claim| claim.hash),
             ready: ready.collect(),
             text,
+            retain_ms: None,
+            first: Revision(0),
         };
-        let meta = Arc::new(Meta::of(&stored));
         let (done, applied) = oneshot::channel();
-        let (revision, generation) = {
-            // The lock makes the ledger's order the order of the numbers.
-            let mut documents = self.state.documents_mut();
-            if stored.ready.iter().any(|chunk| !chunk.vector.is_empty()) {
-                self.state.takes_vectors_of(model)?;
+        let mut progress = self.state.progress.subscribe();
+        let (revision, generation) = loop {
+            progress.borrow_and_update();
+            {
+                // The lock makes the ledger's order the order of the numbers.
+                let mut documents = self.state.documents_mut();
+                // Whether this one replaces something is known once a deletion on its way is done.
+                if !documents.is_ending(&key) {
+                    if stored.ready.iter().any(|chunk| !chunk.vector.is_empty()) {
+                        self.state.takes_vectors_of(model)?;
+                    }
+                    let (revision, generation) = documents.assign(key);
+                    (stored.revision, stored.generation) = (revision, generation);
+                    stored.retain_ms = documents.retained_for(&key, shared.window());
+                    stored.first = documents.first(&key);
+                    let meta = Arc::new(Meta::of(&stored));
+                    let record =
+                        Record::DocumentPut { partition: self.state.key, document: key, put: Box::new(stored) };
+                    let pending = shared.ledger.append(record);
+                    let commit = Commit::Put {
+                        partition: Arc::clone(&self.state),
+                        key,
+                        id: put.id,
+                        revision,
+                        generation,
+                        meta,
+                        claim,
+                        done,
+                    };
+                    shared.intake(pending, commit)?;
+                    break (revision, generation);
+                }
             }
-            let (revision, generation) = documents.assign(key);
-            (stored.revision, stored.generation) = (revision, generation);
-            let record = Record::DocumentPut { partition: self.state.key, document: key, put: Box::new(stored) };
-            let pending = shared.ledger.append(record);
-            let commit = Commit::Put {
-                partition: Arc::clone(&self.state),
-                key,
-                id: put.id,
-                revision,
-                generation,
-                meta,
-                claim,
-                done,
-            };
-            shared.intake(pending, commit)?;
-            (revision, generation)
+            self.state.moved(ctx, &mut progress).await?;
         };
         applied.await.unwrap_or(Err(EngineError::Closing))?;
         Ok((revision, generation))
@@ -289,6 +304,9 @@ impl Partition {
             let pending = self.state.shared.ledger.append(record);
             let commit = Commit::Delete { partition: Arc::clone(&self.state), key, revision, done };
             self.state.shared.intake(pending, commit)?;
+            if let Some(entry) = documents.entry_mut(&key) {
+                entry.deleting += 1;
+            }
             generation
         };
         applied.await.unwrap_or(Err(EngineError::Closing))?;

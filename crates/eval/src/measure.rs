@@ -182,6 +182,7 @@ impl Measurement<'_> {
             rerank: way.rerank,
             filter: None,
             floor: Floor::default(),
+            generation: None,
         };
         let (mut documents, mut seen) = (Vec::new(), HashSet::new());
         let mut first = None;

@@ -111,6 +111,8 @@ fn put(number: u64, text: &str) -> Record {
         idempotency: None,
         ready: Vec::new(),
         text: Compressed::pack(text).expect("far below the limit"),
+        retain_ms: None,
+        first: Revision(1),
     };
     let partition = PartitionKey { tenant: TenantKey(1), collection: CollectionKey(1) };
     Record::DocumentPut { partition, document: DocumentKey(document), put: Box::new(put) }

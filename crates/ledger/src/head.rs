@@ -30,6 +30,29 @@ pub struct Head {
     pub current: Version,
     /// What is served until the newest is complete.
     pub previous: Option<Version>,
+    /// What was served before, newest first, without a gap, as far as it is kept. The log may have the last of them no more:
+    /// see [`Retained::is_kept`].
+    pub retained: Vec<Retained>,
+}
+
+/// A version that was served, and is kept although another one has taken its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retained {
+    /// The version.
+    pub version: Version,
+    /// The generation of the one that took its place.
+    pub until: Generation,
+    /// When that one was put, milliseconds since the Unix epoch.
+    pub superseded_ms: u64,
+    /// How long it is kept from then on, in milliseconds.
+    pub retain_ms: u64,
+}
+
+impl Retained {
+    /// Whether it is kept at `now_ms`, milliseconds since the Unix epoch, where versions are kept for `retain_ms` now.
+    pub fn is_kept(&self, now_ms: u64, retain_ms: u64) -> bool {
+        now_ms.saturating_sub(self.superseded_ms) <= retain_ms.min(self.retain_ms)
+    }
 }
 
 /// One version of a document: which its records are.
@@ -51,6 +74,10 @@ pub struct Version {
     pub first_label: Label,
     /// Its vectors, by the model that made them.
     pub embedded: Vec<Embedded>,
+    /// When it was put, milliseconds since the Unix epoch.
+    pub put_ms: u64,
+    /// How long the version that it replaces is kept, in milliseconds; `None`: it replaces none.
+    pub retain_ms: Option<u64>,
 }
 
 /// What a model has made of a version's chunks.
@@ -83,6 +110,61 @@ impl ModelKey {
 impl fmt::Display for ModelKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl Head {
+    /// Versions of one document that are kept after others have taken their place.
+    pub const RETAINED_MAX: usize = 1_000;
+
+    /// The newest version, then the one before.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    /// All versions, newest first.
+    pub fn all_versions(&self) -> impl Iterator<Item = &Version> {
+        self.versions().chain(self.retained.iter().map(|one| &one.version))
+    }
+
+    pub(crate) fn all_versions_mut(&mut self) -> impl Iterator<Item = &mut Version> {
+        let retained = self.retained.iter_mut().map(|one| &mut one.version);
+        std::iter::once(&mut self.current).chain(&mut self.previous).chain(retained)
+    }
+
+    /// Puts `next`, a later version, in the place of the newest one.
+    pub(crate) fn followed_by(self, mut next: Version) -> Head {
+        // Forgotten, it would leave what was deleted to be served until this version is complete.
+        next.deleted = self.current.deleted;
+        if self.current.is_tombstone() || next.retain_ms.is_none() {
+            return Head { current: next, previous: None, retained: Vec::new() };
+        }
+        let cut = |version: &Version| version.chunked.is_some();
+        let previous = match self.previous {
+            Some(previous) if cut(&previous) || !cut(&self.current) => previous,
+            Some(_) | None => self.current,
+        };
+        Head { current: next, previous: Some(previous), retained: self.retained }
+    }
+
+    /// The newest version is complete, and takes the place of the one before, which is kept as long as the newest says. What
+    /// is kept follows from the versions that are, whatever else of the document is left in the log: so they go from the
+    /// oldest on, and none without those before it.
+    pub(crate) fn completed(&mut self) {
+        self.current.deleted = None;
+        let Some(version) = self.previous.take() else { return };
+        let Version { generation: until, put_ms: superseded_ms, retain_ms, .. } = self.current;
+        let retain_ms = retain_ms.unwrap_or(0);
+        if retain_ms == 0 || version.put == Some(Version::LOST) {
+            self.retained.clear();
+            return;
+        }
+        if version.chunked.is_some() {
+            self.retained.insert(0, Retained { version, until, superseded_ms, retain_ms });
+        }
+        let is_over = |one: &Retained| one.superseded_ms.saturating_add(retain_ms) < superseded_ms;
+        let kept = self.retained.iter().position(is_over).unwrap_or(self.retained.len());
+        self.retained.truncate(kept.min(Head::RETAINED_MAX));
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) trait Index: Send + Sync + std::fmt::Debug {
 }
 
 /// What values look like. A store with values of another form has another digest, and is filled anew.
-const FORM: &str = "ibid index 3";
+const FORM: &str = "ibid index 4";
 
 /// What an index holds, in short: the sum of its entries' hashes, so that it follows a change without all being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

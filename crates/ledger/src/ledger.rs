@@ -227,9 +227,10 @@ impl Ledger {
     }
 
     /// Leaves out of the log what nothing needs any more, of each full segment of which more than `dead_percent` is not
-    /// needed, and erases it so from the disk. `in_use` are records that somebody may still ask for though the index names
-    /// them no more. A reader that learned of a record before the call may read it until
-    /// the next one, or [`Ledger::release`]. Writers do not wait.
+    /// needed, and erases it so from the disk. Not needed are idempotency keys of puts before `remembered_from_ms`, nor versions
+    /// whose place was taken before `retained_from_ms`, both in milliseconds since the Unix epoch. `in_use` are records that
+    /// somebody may still ask for though the index names them no more. A reader that learned of a record before the call may
+    /// read it until the next one, or [`Ledger::release`]. Writers do not wait.
     ///
     /// # Errors
     /// [`LedgerError::Full`], [`LedgerError::Stopped`], [`LedgerError::Index`], or the disk failed: what was not compacted
@@ -239,9 +240,10 @@ impl Ledger {
         ctx: &Ctx,
         dead_percent: u64,
         remembered_from_ms: u64,
+        retained_from_ms: u64,
         in_use: &RoaringTreemap,
     ) -> Result<Compacted, LedgerError> {
-        let mut needed = self.indexed(|index| index::needed(index, remembered_from_ms))?;
+        let mut needed = self.indexed(|index| index::needed(index, remembered_from_ms, retained_from_ms))?;
         needed.whole |= in_use;
         needed.whole.extend(replay::checkpoints(&self.log).into_iter().map(|sequence| sequence.0));
         self.log.compact(ctx, &needed, dead_percent, self.segment_bytes_max)

@@ -41,7 +41,8 @@
 //!   panics, and what a client stored can never pass for a record.
 //! - *index-is-a-view*: the index follows from the log alone; it holds hashes and sequences, no name and no text.
 //! - *compaction-changes-nothing*: what the index says of the log is the same before and after, and after a replay of it;
-//!   a record keeps its sequence for ever.
+//!   a record keeps its sequence for ever. What was forgotten because its time is over may be named by one index and not by
+//!   another.
 //! - *snapshot-is-whole*: with a manifest all of its blocks are there; a folder that a restore has not finished never opens.
 //!
 //! This crate knows no right and no tenant's name: it stores what it is given, and the engine decides who may see it.
@@ -91,7 +92,7 @@ pub use cipher::{MasterKey, MasterKeyError};
 pub use compressed::Compressed;
 pub use embedding::{Embedding, ModelVersion, SecondModel, SecondRole, Switching};
 pub use error::LedgerError;
-pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Sequence, Version};
+pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Retained, Sequence, Version};
 pub use ledger::{Config, Holding, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Compacted, Damaged, Stats};

@@ -267,6 +267,11 @@ pub struct StoredDocument {
     pub ready: Vec<ReadyChunk>,
     /// Its text: what spans are cut from.
     pub text: Compressed,
+    /// How long the version that it replaces is kept from then on, in milliseconds. `None`: it replaces none, for nothing of
+    /// the document was in sight when it was put.
+    pub retain_ms: Option<u64>,
+    /// The document's first revision, since it was made or, once deleted, made anew: older ones are erased.
+    pub first: Revision,
 }
 
 /// A chunk made by the client.

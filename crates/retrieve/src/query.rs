@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibid_core::{Filter, Floor};
+use ibid_core::{Filter, Floor, Generation};
 use ibid_engine::Invalid;
 
 /// Which arms look.
@@ -88,6 +88,8 @@ pub struct Query {
     pub filter: Option<Filter>,
     /// Hits below are left out.
     pub floor: Floor,
+    /// The generation of the one collection that is searched; `None`: the present one.
+    pub generation: Option<Generation>,
 }
 
 impl Query {
@@ -157,6 +159,7 @@ mod tests {
             rerank: Rerank::Off,
             filter: None,
             floor: Floor::default(),
+            generation: None,
         }
     }
 

@@ -61,7 +61,7 @@ impl Retriever {
     ) -> Result<Retrieved, RetrieveError> {
         query.validate()?;
         let query = Arc::new(query.clone());
-        let snapshots: Arc<[Snapshot]> = partitions.iter().map(|one| one.snapshot(query.filter.as_ref())).collect();
+        let snapshots = snapshots(ctx, partitions, &query).await?;
         let found = candidates(ctx, &self.pool, partitions, &snapshots, &query).await?;
         let fused = ctx.timed("retrieve.fuse", || fuse(&found, &query));
         let mut ranked = self.look_up(ctx, partitions, &snapshots, &found, fused, &query).await?;
@@ -121,6 +121,25 @@ impl Retriever {
         let hits = hits.collect();
         ctx.record("retrieve.read", start);
         Ok(hits)
+    }
+}
+
+/// What is searched: the partitions as they are, or the one as it was.
+async fn snapshots(ctx: &Ctx, partitions: &[Partition], query: &Query) -> Result<Arc<[Snapshot]>, RetrieveError> {
+    let filter = query.filter.as_ref();
+    match (query.generation, partitions) {
+        (None, _) => Ok(partitions.iter().map(|one| one.snapshot(filter)).collect()),
+        (Some(generation), [partition]) => {
+            let start = ctx.elapsed();
+            let snapshot = partition.snapshot_at(ctx, generation, filter).await?;
+            ctx.record("retrieve.past", start);
+            Ok(Arc::from([snapshot]))
+        }
+        (Some(_), several) => {
+            let problem =
+                format!("is one collection's, and {} are searched; name that collection alone", several.len());
+            Err(Invalid::new("generation", problem).into())
+        }
     }
 }
 

@@ -195,6 +195,7 @@ async fn search(retriever: &Retriever, partition: &Partition, question: &str, re
         rerank,
         filter: None,
         floor: Floor::default(),
+        generation: None,
     };
     let retrieved = retriever.retrieve(&ctx, std::slice::from_ref(partition), &query).await?;
     let stages: Vec<_> = ctx.stages().into_iter().filter(|stage| stage.stage.starts_with(STAGES)).collect();

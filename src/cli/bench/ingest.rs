@@ -184,6 +184,7 @@ impl Asking {
                 rerank: Rerank::Off,
                 filter: None,
                 floor: Floor::default(),
+                generation: None,
             };
             let (retriever, partition) = (self.retriever.clone(), self.partition.clone());
             asked.spawn(async move {

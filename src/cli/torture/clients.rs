@@ -257,7 +257,9 @@ pub(super) async fn search(
         rerank: Some(proto::Rerank { depth: 0, ..Default::default() }),
         ..Default::default()
     };
-    let request = proto::SearchRequest { question: question.to_owned().into(), query_vector, settings: Some(settings) };
+    let settings = Some(settings);
+    let request =
+        proto::SearchRequest { question: question.to_owned().into(), query_vector, settings, ..Default::default() };
     let reply = session.search().search(request).await.map_err(|status| explain(&status))?;
     Ok(reply.into_inner().hits)
 }

@@ -323,6 +323,7 @@ fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<()
     let mut documents = state.documents_mut();
     for (key, revision) in gone {
         documents.forget_damaged(key);
+        documents.note_erased(*key, *revision);
         let Some(entry) = documents.entry_mut(key) else { continue };
         let served = entry.served().cloned();
         let previous = entry.previous.take_if(|version| version.revision < *revision);
@@ -330,6 +331,7 @@ fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<()
             documents.remove(key);
             served
         } else {
+            entry.deleting = entry.deleting.saturating_sub(1);
             previous
         };
         if let Some(retired) = retired {
@@ -337,6 +339,9 @@ fn delete_all(state: &Arc<State>, gone: &[(DocumentKey, Revision)]) -> Result<()
         }
     }
     state.publish(&mut documents);
+    drop(documents);
+    // What was deleted is in no past.
+    state.past.forget();
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::error::EngineError;
 use crate::lanes::{Lane, Which};
 use crate::migration;
 use crate::partition::State;
-use crate::recover;
+use crate::{past, recover};
 
 /// Chunks embedded in one go: what a deletion or another tenant's document waits for at most, twice while there is a second
 /// model.
@@ -73,6 +73,7 @@ fn maintain(state: &Arc<State>) {
 /// # Errors
 /// An index failed, or the engine closes: some of it may still be there.
 pub(crate) fn erase(state: &Arc<State>) -> Result<(), EngineError> {
+    state.past.forget();
     state.reading().lexical.erase().map_err(|error| state.words_failed(error))?;
     merge(state, VectorIndex::erase)?;
     republish(state);
@@ -431,21 +432,26 @@ fn advance(documents: &mut Documents, which: Which, advanced: &[(DocumentKey, Re
     }
 }
 
-/// A complete version takes the place of the one that was served.
+/// A complete version takes the place of the one that was served, which is kept as long as the ledger keeps it.
 fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Words>) -> Result<(), EngineError> {
-    let (older, complete) = {
+    let (older, complete, known) = {
         let documents = state.documents();
         let Some(entry) = documents.entry(&key).filter(|entry| entry.current.revision == revision) else {
             return Ok(());
         };
         let Some(older) = entry.previous.clone() else { return Ok(()) };
-        (older, entry.current.clone())
+        (older, entry.current.clone(), entry.clone())
     };
+    let head = state.shared.ledger.head(state.key, key).map_err(EngineError::of_ledger)?;
+    // A newer version may be in the ledger by now: then this one never comes in sight.
+    let Some(head) = head.filter(|head| head.versions().any(|version| version.revision == revision)) else {
+        return Ok(());
+    };
+    let retained = past::kept(&state.shared, &head, Some(&known))?;
     let lanes = state.lanes();
     let mut vectors = Vec::new();
     for (_, lane) in lanes.all() {
         let made = recover::vectors(state, key, revision, lane.version.key())?;
-        // A newer version may be in the ledger by now: then this one never comes in sight.
         let Some(made) = made else { return Ok(()) };
         vectors.push((lane, made));
     }
@@ -461,6 +467,7 @@ fn swap(state: &Arc<State>, key: DocumentKey, revision: Revision, words: Vec<Wor
         let id = entry.id.clone();
         // A newer version may have been put meanwhile: then this one is served until that one is complete.
         entry.previous = (entry.current.revision != revision).then(|| complete.clone());
+        entry.retained = retained;
         documents.label(&id, &complete);
     }
     state.publish(&mut documents);

@@ -10,14 +10,14 @@ use ibid_runtime::Disk;
 
 use crate::house::{House, ctx, docs};
 
-const CANARY: &str = "quetzalcoatl";
+pub(crate) const CANARY: &str = "quetzalcoatl";
 
 fn compact(house: &House) -> Compacted {
     block_on(house.engine.compact(&ctx(&house.clock), &Operator::of_this_process())).unwrap()
 }
 
 /// The files under `dir` in which the canary's bytes stand.
-fn sightings(disk: &dyn Disk, dir: &Path) -> Vec<String> {
+pub(crate) fn sightings(disk: &dyn Disk, dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for path in disk.list(dir).unwrap().into_iter().map(|name| dir.join(name)) {
         match disk.read(&path) {

@@ -14,8 +14,13 @@ use ibid_runtime::{Ctx, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
 
 use crate::words::Words;
 
+/// Chunks that a view of a past generation may have.
+pub(crate) const PAST_CHUNKS_MAX: usize = 20;
+
 pub(crate) struct House {
     pub(crate) disk: MemoryDisk,
+    /// How long versions are kept.
+    retain: Duration,
     pub(crate) clock: Arc<ManualClock>,
     /// The first one is what new collections get.
     pub(crate) models: Vec<Arc<Words>>,
@@ -32,11 +37,16 @@ impl House {
     }
 
     pub(crate) fn with(models: Vec<Arc<Words>>) -> House {
-        House::on(MemoryDisk::new(), models)
+        House::on(MemoryDisk::new(), models, Arc::new(ManualClock::at(1_000)), Duration::ZERO)
     }
 
-    fn on(disk: MemoryDisk, models: Vec<Arc<Words>>) -> House {
-        let clock = Arc::new(ManualClock::at(1_000));
+    /// One that keeps versions for so long after others have taken their place.
+    pub(crate) fn that_retains(retain: Duration) -> House {
+        let clock = Arc::new(ManualClock::at(1_000_000));
+        House::on(MemoryDisk::new(), vec![Words::new("words", "1", 64)], clock, retain)
+    }
+
+    fn on(disk: MemoryDisk, models: Vec<Arc<Words>>, clock: Arc<ManualClock>, retain: Duration) -> House {
         let by_id = models.iter().map(|model| (model.id.clone(), Arc::clone(model) as Arc<dyn EmbedModel>));
         let loaded = Models { default: models[0].id.clone(), by_id: by_id.collect() };
         let parts = Parts {
@@ -58,12 +68,14 @@ impl House {
             log_room_bytes: 10_000,
             queue_bytes_max: 1 << 24,
             erase_within: Duration::from_secs(3_600),
+            retain,
+            past_chunks_max: PAST_CHUNKS_MAX,
             // Nobody moves this clock: what failed is tried again at once.
             retry_pause: Duration::ZERO,
             master_key: None,
         };
         let (engine, _) = Engine::open(config, parts).unwrap();
-        House { disk, clock, models, engine }
+        House { disk, retain, clock, models, engine }
     }
 
     /// The power fails; everything in memory is gone.
@@ -74,10 +86,12 @@ impl House {
 
     /// The power fails, and the next start has other models.
     pub(crate) fn power_cut_and(self, models: Vec<Arc<Words>>) -> House {
-        let House { disk, engine, .. } = self;
+        let House { disk, retain, clock, engine, .. } = self;
         disk.power_cut();
         drop(engine);
-        House::on(disk, models)
+        // Time that versions are kept for goes on.
+        let clock = if retain.is_zero() { Arc::new(ManualClock::at(1_000)) } else { clock };
+        House::on(disk, models, clock, retain)
     }
 
     pub(crate) fn tenant(&self, tenant: &str) -> TenantId {

@@ -47,9 +47,30 @@ pub(crate) struct Collection {
     pub(crate) history: BTreeMap<(u8, u64), u8>,
     /// The revision that each idempotency key stands for, by document.
     pub(crate) keys: BTreeMap<(u8, u8), Option<u64>>,
+    /// What each generation showed that was seen at rest: revisions by document, without those that were deleted since.
+    pub(crate) past: BTreeMap<u64, BTreeMap<u8, u64>>,
 }
 
 impl Collection {
+    /// The collection is at `generation`, with every document at its last stage if `at_rest`. A number that a failed write
+    /// took may be given out again after a restart.
+    pub(crate) fn note_generation(&mut self, generation: u64, at_rest: bool) {
+        self.past.split_off(&(generation + 1));
+        let newest = |(number, document): (&u8, &Document)| Some((*number, document.newest().revision?));
+        if at_rest {
+            self.past.insert(generation, self.documents.iter().filter_map(newest).collect());
+        }
+    }
+
+    /// What a past generation must show.
+    pub(crate) fn documents_at(&self, generation: u64) -> BTreeMap<u8, Document> {
+        let versions = self.past[&generation].iter().map(|(number, revision)| {
+            let version = Version { revision: Some(*revision), content: self.history[&(*number, *revision)] };
+            (*number, Document { versions: vec![version] })
+        });
+        versions.collect()
+    }
+
     /// The highest revision of a document that was seen.
     pub(crate) fn highest(&self, document: u8) -> u64 {
         self.history.range((document, 0)..=(document, u64::MAX)).next_back().map_or(0, |((_, revision), _)| *revision)
@@ -83,7 +104,7 @@ impl Model {
         self.tenants.get(&place.tenant)?.get(&place.collection)
     }
 
-    fn collection_mut(&mut self, place: Place) -> Option<&mut Collection> {
+    pub(crate) fn collection_mut(&mut self, place: Place) -> Option<&mut Collection> {
         self.tenants.get_mut(&place.tenant)?.get_mut(&place.collection)
     }
 
@@ -122,6 +143,9 @@ impl Model {
             Write::Delete(place, document) => {
                 if let Some(collection) = self.collection_mut(place) {
                     collection.documents.remove(&document);
+                    for shown in collection.past.values_mut() {
+                        shown.remove(&document);
+                    }
                 }
             }
         }

@@ -43,6 +43,8 @@ pub(crate) enum Op {
     Delete(Place, u8),
     /// Both arms, and a look for another tenant's words.
     Search(Place),
+    /// Both arms in a past generation; the number draws which.
+    Past(Place, u8),
     /// The indexes against the ledger.
     Check,
     /// The log without what is of no use.
@@ -67,7 +69,12 @@ pub(crate) enum Op {
     Reopen,
     /// Closed, and opened with a master key from then on.
     Encrypt,
+    /// Closed, and opened such that replaced versions are kept for so many milliseconds.
+    Retain(u32),
 }
+
+/// Longer than any plan takes.
+pub(crate) const RETAINED_FOR_GOOD: u32 = 24 * 3_600_000;
 
 struct Draw(SeededRandom);
 
@@ -116,6 +123,11 @@ pub(crate) fn draw(seed: u64) -> Vec<Op> {
     let mut plan = Vec::new();
     // Some are encrypted from the start, some from somewhere on, some never.
     let encrypted_from = draw.below(3) as usize * LENGTH / 2;
+    match draw.below(4) {
+        0 => {}
+        1 => plan.push(Op::Retain(1 + draw.below(3_000))),
+        _ => plan.push(Op::Retain(RETAINED_FOR_GOOD)),
+    }
     (0..TENANTS).for_each(|tenant| plan.extend(creation(tenant)));
     while plan.len() < LENGTH {
         if plan.len() >= encrypted_from && !plan.contains(&Op::Encrypt) {
@@ -132,7 +144,8 @@ pub(crate) fn draw(seed: u64) -> Vec<Op> {
                 }
             }
             45..55 => plan.push(Op::Delete(draw.place(), draw.small(DOCUMENTS))),
-            55..60 => plan.push(Op::Search(draw.place())),
+            55..57 => plan.push(Op::Search(draw.place())),
+            57..60 => plan.push(Op::Past(draw.place(), draw.small(u8::MAX))),
             60..63 => plan.push(Op::Compact),
             63..64 => plan.push(Op::Check),
             64..65 => plan.push(Op::Snapshot),

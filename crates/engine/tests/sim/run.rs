@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use ibid_core::TenantId;
+use ibid_core::{Generation, TenantId};
 use ibid_engine::snapshots::{self, FolderStore, Manifest, SnapshotError};
 use ibid_engine::{
-    Candidate, Config, Engine, EngineError, Invariant, MasterKey, Models, Partition, Parts, Stage, Views,
+    Candidate, Config, Engine, EngineError, Invariant, MasterKey, Models, Partition, Parts, Snapshot, Stage, Views,
 };
 use ibid_runtime::{Ctx, Fault, ManualClock, MemoryDisk, Pool, Priority, SeededRandom};
 
@@ -22,6 +22,7 @@ use crate::search::Searched;
 use crate::words::{Mood, Words};
 
 const FOLDER: &str = "data";
+const RETAINED_FOR_GOOD: Duration = Duration::from_millis(plan::RETAINED_FOR_GOOD as u64);
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long somebody who waits sleeps between two looks.
 const LOOK: Duration = Duration::from_micros(20);
@@ -58,6 +59,10 @@ struct Run {
     unknown: Option<Write>,
     /// What is written from the next start on is encrypted.
     encrypted: bool,
+    /// How long replaced versions are kept, from the next start on.
+    retain: Duration,
+    /// Reads showed damage once: it may be that not everything is kept that should be.
+    was_blurred: bool,
     /// Nothing is written until the next start.
     read_only: bool,
     /// Failures were planned: writes may fail.
@@ -90,6 +95,8 @@ impl Run {
             model: Model::default(),
             unknown: None,
             encrypted: false,
+            retain: Duration::ZERO,
+            was_blurred: false,
             read_only: false,
             faulty: false,
             blurred: false,
@@ -146,6 +153,8 @@ impl Run {
                 retry_pause: RETRY_PAUSE,
                 // When a plan says so.
                 erase_within: Duration::from_hours(24),
+                retain: self.retain,
+                past_chunks_max: 10_000,
                 master_key: self.encrypted.then(master_key),
             };
             let parts = Parts {
@@ -224,6 +233,7 @@ impl Run {
             Op::Put(put, stage) => own_refusals += self.put(put, stage)?,
             Op::Delete(place, document) => own_refusals += self.delete(place, document)?,
             Op::Search(place) => self.search(place)?,
+            Op::Past(place, pick) => self.search_past(place, pick)?,
             Op::Check => self.check()?,
             Op::Compact => own_refusals += self.compact()?,
             Op::Snapshot => own_refusals += self.snapshot()?,
@@ -250,6 +260,7 @@ impl Run {
                 self.faulty = true;
                 // A document that the background read wrong is left out until the next start, and nobody is told.
                 self.blurred |= matches!(fault, Fault::ReadFlipped { .. });
+                self.was_blurred |= self.blurred;
                 // It strikes an operation to come.
                 return Ok(());
             }
@@ -267,6 +278,10 @@ impl Run {
             }
             Op::Encrypt => {
                 self.encrypted = true;
+                return self.step(Op::Reopen);
+            }
+            Op::Retain(ms) => {
+                self.retain = Duration::from_millis(ms.into());
                 return self.step(Op::Reopen);
             }
             Op::Reopen => {
@@ -475,8 +490,8 @@ impl Run {
 
     /// On another machine the snapshot must give what this one has.
     fn restore(&self, manifest: &Manifest) -> Result<(), Failure> {
-        let mut copy =
-            Run { model: self.model.clone(), unknown: self.unknown, encrypted: self.encrypted, ..Run::new() };
+        let (model, retain) = (self.model.clone(), self.retain);
+        let mut copy = Run { model, unknown: self.unknown, encrypted: self.encrypted, retain, ..Run::new() };
         let failed = |what: String| Failure::new(Invariant::SnapshotRestores, what);
         snapshots::restore(&self.ctx(), &self.store(), manifest, &copy.disk, Path::new(FOLDER))
             .map_err(|error| failed(format!("{}: {error:?}", manifest.id)))?;
@@ -597,6 +612,13 @@ impl Run {
         if self.at_rest {
             self.model.at_rest();
         }
+        let certain = self.at_rest && self.unknown.is_none();
+        for place in self.model.places() {
+            let Some(partition) = self.partition(place)? else { continue };
+            if let Some(collection) = self.model.collection_mut(place) {
+                collection.note_generation(partition.info().generation.0, certain);
+            }
+        }
         Ok(())
     }
 
@@ -663,7 +685,46 @@ impl Run {
     /// What both arms find is whole, is this tenant's, and is not what was replaced or deleted; at rest, nothing is missing.
     fn search(&mut self, place: Place) -> Result<(), Failure> {
         let Some(partition) = self.partition(place)? else { return Ok(()) };
-        let (ctx, snapshot) = (self.ctx(), partition.snapshot(None));
+        let collection = self.model.collection(place);
+        let documents = collection.map_or_else(BTreeMap::new, |collection| collection.documents.clone());
+        let strict = self.at_rest && self.unknown.is_none();
+        self.search_in(place, &partition.snapshot(None), &documents, strict)
+    }
+
+    /// A generation that was seen at rest is found as it was, but for what was deleted since; or it is refused, once
+    /// something of it may be kept no more.
+    fn search_past(&mut self, place: Place, pick: u8) -> Result<(), Failure> {
+        if !self.at_rest || self.unknown.is_some() || self.disk.planned() > 0 {
+            return Ok(());
+        }
+        let Some(partition) = self.partition(place)? else { return Ok(()) };
+        let Some(collection) = self.model.collection(place) else { return Ok(()) };
+        let Some(generation) = collection.past.keys().nth(usize::from(pick) % collection.past.len().max(1)) else {
+            return Ok(());
+        };
+        let (generation, documents) = (*generation, collection.documents_at(*generation));
+        let ctx = self.ctx();
+        match self.wait(partition.snapshot_at(&ctx, Generation(generation), None))? {
+            Ok(snapshot) => self.search_in(place, &snapshot, &documents, true).map_err(|failure| {
+                Failure::new(failure.invariant, format!("generation {generation}: {}", failure.what))
+            }),
+            Err(EngineError::OutOfRange(_)) if self.was_blurred || self.retain < RETAINED_FOR_GOOD => Ok(()),
+            Err(error) => {
+                let what = format!("{place:?}: generation {generation}: {error:?}");
+                Err(Failure::new(Invariant::AckedSurvives, what))
+            }
+        }
+    }
+
+    /// `documents`: what may be found; with `strict` what must be.
+    fn search_in(
+        &self,
+        place: Place,
+        snapshot: &Snapshot,
+        documents: &BTreeMap<u8, Document>,
+        strict: bool,
+    ) -> Result<(), Failure> {
+        let ctx = self.ctx();
         let word = plan::tenant_word(place.tenant);
         let vector = self.words.vector(&word);
         let stranger = plan::tenant_word((place.tenant + 1) % TENANTS);
@@ -688,10 +749,7 @@ impl Run {
             }
             arms.push(found);
         }
-        let collection = self.model.collection(place);
-        let documents = collection.map_or_else(BTreeMap::new, |collection| collection.documents.clone());
-        let strict = self.at_rest && self.unknown.is_none();
-        let found = Searched { place, documents: &documents, words: &arms[0], meaning: &arms[1], strict };
+        let found = Searched { place, documents, words: &arms[0], meaning: &arms[1], strict };
         found.check().map_err(|Failure { invariant, what }| Failure::new(invariant, format!("{place:?}: {what}")))?;
         if !arms[2].is_empty() || arms.iter().flatten().any(|chunk| !chunk.text.contains(&word)) {
             return Err(Failure::new(Invariant::NoOtherTenant, format!("{place:?} shows another tenant's words")));

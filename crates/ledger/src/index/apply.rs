@@ -122,7 +122,8 @@ pub(crate) fn apply(view: &mut Overlay<'_>, sequence: Sequence, record: &Record)
                 let revision = known.map_or(*revision, |head| head.current.revision.max(*revision));
                 let current =
                     Version { put: None, deleted: Some(sequence), ..version(revision, *generation, sequence) };
-                view.put(place, &Head { current, previous: None });
+                // It is in no past either.
+                view.put(place, &Head { current, previous: None, retained: Vec::new() });
             }
         }
     }
@@ -187,42 +188,55 @@ fn put(
         let earlier = EarlierPut { document, revision, generation, put_ms: stored.created_ms, record: sequence };
         view.put(key::idempotency(partition, hash), &earlier);
     }
-    supersede(view, key::head(partition, document), version(revision, generation, sequence))
+    let (put_ms, retain_ms) = (stored.created_ms, stored.retain_ms);
+    follow(view, partition, document, Version { put_ms, retain_ms, ..version(revision, generation, sequence) })
 }
 
-/// `current` is the newest version of the document at `place`.
-fn supersede(view: &mut Overlay<'_>, place: Vec<u8>, mut current: Version) -> Result<(), IndexError> {
-    let previous = match view.get::<Head>(&place)? {
+/// A version that is newer than those there are.
+fn follow(
+    view: &mut Overlay<'_>,
+    partition: PartitionKey,
+    document: DocumentKey,
+    current: Version,
+) -> Result<(), IndexError> {
+    let place = key::head(partition, document);
+    let head = match view.get::<Head>(&place)? {
         // Written after the revision that supersedes it.
         Some(head) if head.current.revision >= current.revision => return Ok(()),
-        Some(head) if head.current.is_complete() => Some(head.current),
-        Some(head) => {
-            // Forgotten, it would leave what was deleted to be served until this version is complete.
-            current.deleted = head.current.deleted;
-            if head.current.is_tombstone() { None } else { head.previous.or(Some(head.current)) }
-        }
-        None => None,
+        Some(head) => head.followed_by(current),
+        None => Head { current, previous: None, retained: Vec::new() },
     };
-    view.put(place, &Head { current, previous });
+    view.put(place, &head);
     Ok(())
 }
 
 /// A version of which only the document itself is there.
 fn version(revision: Revision, generation: Generation, put: Sequence) -> Version {
-    let (put, embedded) = (Some(put), Vec::new());
-    Version { revision, generation, put, deleted: None, chunked: None, chunks: 0, first_label: 0, embedded }
+    Version {
+        revision,
+        generation,
+        put: Some(put),
+        deleted: None,
+        chunked: None,
+        chunks: 0,
+        first_label: 0,
+        embedded: Vec::new(),
+        put_ms: 0,
+        retain_ms: None,
+    }
 }
 
-/// A later record speaks of a revision that the log does not have: the document's own is damaged, or a newer one follows and it
-/// was compacted away. It is noted as if it were there, so that a damaged one is neither forgotten nor an older one served in
-/// its place.
+/// A later record speaks of a revision that the log does not have: the document's own is damaged, or was compacted away because
+/// a still later one takes its place. It is not forgotten, and no older revision is served in its place.
 fn note_lost_put(
     view: &mut Overlay<'_>,
     partition: PartitionKey,
     document: DocumentKey,
     revision: Revision,
 ) -> Result<(), IndexError> {
-    supersede(view, key::head(partition, document), version(revision, Generation(0), Version::LOST))
+    // Nobody knows whether it replaced something: if a later version did, that one still does.
+    let lost = Version { retain_ms: Some(0), ..version(revision, Generation(0), Version::LOST) };
+    follow(view, partition, document, lost)
 }
 
 /// Notes that a revision's chunks of these ordinals have vectors.
@@ -263,7 +277,7 @@ fn add_part(version: &mut Version, model: ModelKey, first_ordinal: u32, count: u
 fn drop_others(view: &mut Overlay<'_>, partition: PartitionKey, embedding: &Embedding) -> Result<(), IndexError> {
     let serving = embedding.serving.key();
     view.change_prefix(&key::heads(partition), |head: &mut Head| {
-        for version in std::iter::once(&mut head.current).chain(&mut head.previous) {
+        for version in head.all_versions_mut() {
             version.embedded.retain(|embedded| embedded.model == serving);
         }
     })
@@ -286,8 +300,7 @@ fn change_version(
         None => return Ok(()),
     }
     if head.current.is_complete() {
-        head.previous = None;
-        head.current.deleted = None;
+        head.completed();
     }
     view.put(place, &head);
     Ok(())
@@ -421,6 +434,45 @@ mod tests {
         check(&[&cut[..], &[put(3)]].concat(), &[(3, 0, 0), (1, 3, 3)]);
         check(&[&replaced[..], &[deleted(3)]].concat(), &[(3, 0, 0)]);
         check(&[&replaced[..], &[deleted(3), put(4)]].concat(), &[(4, 0, 0)]);
+    }
+
+    /// A version that is complete, put at `created_ms`, which keeps the one before for `retain_ms`.
+    fn complete(revision: u64, created_ms: u64, retain_ms: Option<u64>) -> [Record; 3] {
+        let put = StoredDocument { created_ms, retain_ms, ..strategy::stored(revision, "text", None) };
+        let put = Record::DocumentPut { partition: here(), document: DOCUMENT, put: Box::new(put) };
+        [put, chunked(revision, 0..1), embedded(revision, 0..=0)]
+    }
+
+    /// `expected`: revision, generation that took its place, and when, of the versions that are kept.
+    #[track_caller]
+    fn kept(records: &[Record], expected: &[(u64, u64, u64)]) {
+        let index = MemoryIndex::default();
+        replay(&index, records, 2);
+        let head: Head = get(&index, &key::head(here(), DOCUMENT)).unwrap().unwrap();
+        let found: Vec<_> =
+            head.retained.iter().map(|one| (one.version.revision.0, one.until.0, one.superseded_ms)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_version_that_was_served_is_kept_as_long_as_the_one_in_its_place_says() {
+        let (one, two) = (complete(1, 100, None), complete(2, 200, Some(50)));
+        kept(&[&one[..], &two[..2]].concat(), &[]);
+        let both = [&one[..], &two].concat();
+        kept(&both, &[(1, 12, 200)]);
+        // One that was never in sight is in no past, and hides none.
+        let unseen = [&both[..], &complete(3, 210, Some(50))[..1], &complete(4, 220, Some(50))].concat();
+        kept(&unseen, &[(2, 14, 220), (1, 12, 200)]);
+        // Nor does what compaction leaves of it.
+        let left = [&both[..], &complete(3, 210, Some(50))[1..2], &complete(4, 220, Some(50))].concat();
+        kept(&left, &[(2, 14, 220), (1, 12, 200)]);
+
+        kept(&[&both[..], &complete(3, 250, Some(50))].concat(), &[(2, 13, 250), (1, 12, 200)]);
+        kept(&[&both[..], &complete(3, 251, Some(50))].concat(), &[(2, 13, 251)]);
+        kept(&[&both[..], &complete(3, 201, Some(0))].concat(), &[]);
+        kept(&[&both[..], &[deleted(3)]].concat(), &[]);
+        // What a deletion left in the log is not there for the document that was made anew.
+        kept(&[&both[..], &complete(4, 300, None), &complete(5, 310, Some(50))].concat(), &[(4, 15, 310)]);
     }
 
     #[test]

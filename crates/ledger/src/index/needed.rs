@@ -4,10 +4,11 @@ use super::{Index, IndexError, Owner, key, scan};
 use crate::log::Needed;
 use crate::{EarlierPut, Head, PartitionMark, Sequence, Version};
 
-/// The records that what `index` says rests on. Idempotency keys of puts before `remembered_from_ms` are forgotten.
+/// The records that what `index` says rests on. Idempotency keys of puts before `remembered_from_ms` are forgotten, and so are
+/// versions whose place was taken before `retained_from_ms`.
 ///
 /// Records that are applied meanwhile do not matter: what is not needed any more never is again.
-pub(crate) fn needed(index: &dyn Index, remembered_from_ms: u64) -> Result<Needed, IndexError> {
+pub(crate) fn needed(index: &dyn Index, remembered_from_ms: u64, retained_from_ms: u64) -> Result<Needed, IndexError> {
     let mut needed = Needed { up_to: super::get(index, key::APPLIED)?.unwrap_or_default(), ..Needed::default() };
     for (rest, _) in scan::<Owner>(index, key::CATALOG)? {
         needed.whole.insert(key::sequence(&rest)?.0);
@@ -19,7 +20,8 @@ pub(crate) fn needed(index: &dyn Index, remembered_from_ms: u64) -> Result<Neede
     }
     let [heads, marks, idempotency] = key::OWNED;
     for (_, head) in scan::<Head>(index, &[heads])? {
-        for version in std::iter::once(&head.current).chain(&head.previous) {
+        let retained = head.retained.iter().filter(|one| one.superseded_ms >= retained_from_ms);
+        for version in head.versions().chain(retained.map(|one| &one.version)) {
             needed.whole.extend(records_of(version).map(|sequence| sequence.0));
         }
     }

@@ -72,7 +72,7 @@ fn ctx() -> Ctx {
 
 fn compact(ledger: &Ledger) {
     ledger.seal().unwrap();
-    ledger.compact(&ctx(), 0, 0, &RoaringTreemap::new()).unwrap();
+    ledger.compact(&ctx(), 0, 0, 0, &RoaringTreemap::new()).unwrap();
     ledger.release();
 }
 

@@ -414,14 +414,14 @@ impl Numbers {
 
 fn compact(ledger: &Ledger, dead_percent: u64) -> Result<Compacted, LedgerError> {
     let ctx = Ctx::new(Arc::new(ManualClock::at(7)), ibid_runtime::Priority::Ingest, None);
-    ledger.compact(&ctx, dead_percent, 0, &RoaringTreemap::new())
+    ledger.compact(&ctx, dead_percent, 0, 0, &RoaringTreemap::new())
 }
 
 /// Every record that the index names is there, and is of the kind that it is named as.
 fn assert_heads_are_readable(ledger: &Ledger) {
     let index = ledger.kept.read().unwrap().index.clone().unwrap();
     for (_, head) in index::scan::<Head>(&*index, &[key::OWNED[0]]).unwrap() {
-        for version in std::iter::once(&head.current).chain(&head.previous) {
+        for version in head.all_versions() {
             let parts = version.embedded.iter().flat_map(|one| &one.parts);
             // Chunks may be drawn without their document.
             let put = version.put.iter().filter(|put| **put != Version::LOST);
@@ -461,7 +461,7 @@ proptest! {
                     let before = scanned(&ledger.log);
                     if compact(&ledger, dead_percent).is_ok() && dead_percent == 0 {
                         let index = ledger.kept.read().unwrap().index.clone().unwrap();
-                        let needed = index::needed(&*index, 0).unwrap();
+                        let needed = index::needed(&*index, 0, 0).unwrap();
                         let settled = |one: &crate::segment::Segment| one.next_sequence() <= needed.up_to.next();
                         let sealed = ledger.log.segments().into_iter().filter(|one| one.sealed && settled(one));
                         for place in sealed.flat_map(|one| one.contents.places().collect::<Vec<_>>()) {
@@ -525,6 +525,40 @@ fn a_replaced_text_is_gone_from_the_disk_once_it_is_compacted_and_small_segments
     assert!(!sealed.windows(5).any(|five| five == b"guide"), "a document's name is left");
     drop(ledger);
     assert!(open(&disk).0.heads(partition()).unwrap().is_empty());
+}
+
+#[test]
+fn a_version_that_is_kept_leaves_the_disk_once_its_time_is_over() {
+    let disk = MemoryDisk::new();
+    let (ledger, _) = open(&disk);
+    for (revision, text) in [(1, "canary"), (2, "kept")] {
+        let (created_ms, retain_ms) = (100 * revision, Some(1_000));
+        let stored = strategy::stored(revision, text, None);
+        let put = Box::new(crate::StoredDocument { created_ms, retain_ms, ..stored });
+        ledger.append(Record::DocumentPut { partition: partition(), document: document(1), put }).wait().unwrap();
+        let chunked = Record::DocumentChunked {
+            partition: partition(),
+            document: document(1),
+            revision: Revision(revision),
+            chunker: String::new(),
+            first_label: 0,
+            title: String::new(),
+            chunks: Vec::new(),
+        };
+        ledger.append(chunked).wait().unwrap();
+    }
+    ledger.seal().unwrap();
+    let ctx = Ctx::new(Arc::new(ManualClock::at(7)), ibid_runtime::Priority::Ingest, None);
+    let compact = |retained_from_ms| ledger.compact(&ctx, 0, 0, retained_from_ms, &RoaringTreemap::new()).unwrap();
+    let head = || ledger.head(partition(), document(1)).unwrap().unwrap();
+    let put = head().retained[0].version.put.unwrap();
+    compact(200);
+    assert_eq!(ledger.read(put).unwrap().kind(), RecordKind::DocumentPut);
+    assert_index_follows(&ledger);
+    compact(201);
+    ledger.release();
+    assert!(ledger.read(put).is_err());
+    assert!(!head().retained[0].is_kept(1_201, 1_000) && head().retained[0].is_kept(1_200, 5_000));
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(crate) fn stored(revision: u64, text: &str, idempotency: Option<[u8; 16]>) -
         idempotency,
         ready: vec![ReadyChunk { span: Span::of("chunk", 0..5).unwrap(), vector: vec![0.25; 2] }],
         text: Compressed::pack(text).unwrap(),
+        retain_ms: Some(0),
+        first: Revision(1),
     }
 }
 
@@ -97,14 +99,20 @@ fn key(id: u64) -> ApiKey {
     }
 }
 
+/// When a document is put, by a clock that may go back; and how long it keeps the version before, if there is one in sight.
+fn time() -> impl Strategy<Value = (u64, Option<u64>)> {
+    (0..20u64, prop_oneof![1 => Just(None), 1 => Just(Some(0)), 4 => (1..20u64).prop_map(Some)])
+}
+
 /// A record that concerns one document.
 pub(crate) fn document_record() -> impl Strategy<Value = Record> {
     let revision = || (1..5u64).prop_map(Revision);
     prop_oneof![
-        4 => (partition(), document(), 1..5u64, "\\PC{0,40}", any::<Option<bool>>()).prop_map(
-            |(partition, document, revision, text, idempotency)| {
+        4 => (partition(), document(), 1..5u64, "\\PC{0,40}", any::<Option<bool>>(), time()).prop_map(
+            |(partition, document, revision, text, idempotency, (created_ms, retain_ms))| {
                 let idempotency = idempotency.map(|one| [u8::from(one); 16]);
-                Record::DocumentPut { partition, document, put: Box::new(stored(revision, &text, idempotency)) }
+                let put = StoredDocument { created_ms, retain_ms, ..stored(revision, &text, idempotency) };
+                Record::DocumentPut { partition, document, put: Box::new(put) }
             }
         ),
         4 => (partition(), document(), revision(), 0..50u32, 0..3u32).prop_map(

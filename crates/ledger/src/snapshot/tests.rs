@@ -96,7 +96,7 @@ fn restored(store: &dyn SnapshotStore, manifest: &Manifest) -> MemoryDisk {
 
 fn compact(ledger: &Ledger) -> Result<(), LedgerError> {
     ledger.seal()?;
-    ledger.compact(&ctx(), 0, 0, &RoaringTreemap::new()).map(drop)
+    ledger.compact(&ctx(), 0, 0, 0, &RoaringTreemap::new()).map(drop)
 }
 
 #[test]
