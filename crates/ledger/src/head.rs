@@ -139,6 +139,10 @@ impl Head {
         if self.current.is_tombstone() || next.retain_ms.is_none() {
             return Head { current: next, previous: None, retained: Vec::new() };
         }
+        if self.current.put == Some(Version::LOST) {
+            // Nobody reads it: the one before it is what may be served.
+            return Head { current: next, previous: self.previous, retained: self.retained };
+        }
         let cut = |version: &Version| version.chunked.is_some();
         let previous = match self.previous {
             Some(previous) if cut(&previous) || !cut(&self.current) => previous,

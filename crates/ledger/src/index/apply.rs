@@ -226,7 +226,7 @@ fn version(revision: Revision, generation: Generation, put: Sequence) -> Version
     }
 }
 
-/// A later record speaks of a revision that the log does not have: the document's own is damaged, or was compacted away because
+/// Chunks are of a revision that the log does not have: the document's own is damaged, or was compacted away because
 /// a still later one takes its place. It is not forgotten, and no older revision is served in its place.
 fn note_lost_put(
     view: &mut Overlay<'_>,
@@ -248,7 +248,6 @@ fn embedded(
     ordinals: Range<u32>,
 ) -> Result<(), IndexError> {
     if mark(view, sequence, partition, Generation(0), 0)? {
-        note_lost_put(view, partition, document, revision)?;
         let count = ordinals.end.saturating_sub(ordinals.start);
         change_version(view, partition, document, revision, |version| {
             add_part(version, model, ordinals.start, count, sequence);
@@ -482,6 +481,7 @@ mod tests {
         check(&[&complete[..], &[chunked(2, 1..3)]].concat(), &[(2, 0, 2), (1, 1, 1)]);
         // Compacting may leave chunks of a version that another one has replaced before it was complete.
         check(&[&complete[..], &[chunked(2, 1..3), put(3)]].concat(), &[(3, 0, 0), (1, 1, 1)]);
+        check(&[chunked(1, 0..2), embedded(1, 0..=1), put(2)], &[(2, 0, 0)]);
         check(&[chunked(2, 1..3), deleted(3)], &[(3, 0, 0)]);
         check(&[deleted(3), chunked(2, 1..3)], &[(3, 0, 0)]);
     }
