@@ -274,7 +274,8 @@ impl Partition {
             let mut documents = self.state.documents_mut();
             // A document that the key may not read answers as one that does not exist.
             let readable = documents.entry(&key).is_some_and(|entry| self.may_read(&entry.current));
-            if !readable && !(documents.is_damaged(&key) && self.reads_all()) {
+            let damaged = documents.is_damaged(&key) && self.reads_all();
+            if !readable && !damaged {
                 return Err(EngineError::NotFound { kind: "document", name: id.to_string() });
             }
             let (revision, generation) = documents.assign(key);

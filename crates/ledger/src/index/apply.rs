@@ -80,7 +80,6 @@ pub(crate) fn apply(view: &mut Overlay<'_>, sequence: Sequence, record: &Record)
             let count = u32::try_from(count).map_err(|_| IndexError::Failed("too many vectors".to_owned()))?;
             let model = ModelKey::of(model, model_revision, *dimension);
             if mark(view, sequence, *partition, Generation(0), 0)? {
-                note_lost_put(view, *partition, *document, *revision)?;
                 change_version(view, *partition, *document, *revision, |version| {
                     add_part(version, model, *first_ordinal, count, sequence);
                 })?;
@@ -173,6 +172,11 @@ fn supersede(view: &mut Overlay<'_>, place: Vec<u8>, mut current: Version) -> Re
     let previous = match view.get::<Head>(&place)? {
         // Written after the revision that supersedes it.
         Some(head) if head.current.revision >= current.revision => return Ok(()),
+        // Nobody reads a lost one: the one before it is what may be served.
+        Some(head) if head.current.put == Some(Version::LOST) => {
+            current.deleted = head.current.deleted;
+            head.previous
+        }
         Some(head) if head.current.is_complete() => Some(head.current),
         Some(head) => {
             // Forgotten, it would leave what was deleted to be served until this version is complete.
@@ -191,8 +195,8 @@ fn version(revision: Revision, generation: Generation, put: Sequence) -> Version
     Version { revision, generation, put, deleted: None, chunked: None, chunks: 0, first_label: 0, embedded }
 }
 
-/// A later record speaks of a revision that the log does not have: the document's own is damaged, or a newer one follows and it
-/// was compacted away. It is noted as if it were there, so that a damaged one is neither forgotten nor an older one served in
+/// Chunks are of a revision that the log does not have: the document's own record is damaged, or a newer one follows and it was
+/// compacted away. It is noted as if it were there, so that a damaged one is neither forgotten nor an older one served in
 /// its place.
 fn note_lost_put(
     view: &mut Overlay<'_>,
@@ -390,6 +394,7 @@ mod tests {
         check(&[&complete[..], &[chunked(2, 1..3)]].concat(), &[(2, 0, 2), (1, 1, 1)]);
         // Compacting may leave chunks of a version that another one has replaced before it was complete.
         check(&[&complete[..], &[chunked(2, 1..3), put(3)]].concat(), &[(3, 0, 0), (1, 1, 1)]);
+        check(&[chunked(1, 0..2), embedded(1, 0..=1), put(2)], &[(2, 0, 0)]);
         check(&[chunked(2, 1..3), deleted(3)], &[(3, 0, 0)]);
         check(&[deleted(3), chunked(2, 1..3)], &[(3, 0, 0)]);
     }
