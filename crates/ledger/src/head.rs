@@ -185,7 +185,9 @@ impl Version {
     /// one that is served: so it does not matter which of them made the vectors.
     pub fn is_complete(&self) -> bool {
         let all = self.chunks == 0 || self.embedded.iter().any(|embedded| embedded.chunks == self.chunks);
-        self.put.is_some() && self.chunked.is_some() && all
+        // Of a lost one nothing can be served: it takes nobody's place, and lifts no deletion.
+        let there = self.put.is_some_and(|put| put != Version::LOST);
+        there && self.chunked.is_some() && all
     }
 
     /// Whether it says that the document was deleted.

@@ -467,7 +467,7 @@ proptest! {
                         for place in sealed.flat_map(|one| one.contents.places().collect::<Vec<_>>()) {
                             let sequence = place.sequence.0;
                             let is_needed = needed.whole.contains(sequence) || needed.remainder.contains(sequence);
-                            prop_assert!(is_needed || place.is(RecordKind::IndexCheckpoint));
+                            prop_assert!(is_needed || place.is(RecordKind::IndexCheckpoint), "{place:?} of {:?}", ledger.read(place.sequence));
                         }
                     }
                     for (sequence, record) in before {
