@@ -298,6 +298,11 @@ fn change_version(
         Some(version) => change(version),
         None => return Ok(()),
     }
+    if let Some(previous) = head.previous.as_mut().filter(|previous| previous.is_complete()) {
+        // As a replay finds it of which the versions between were compacted away: there it is complete before the next one comes.
+        previous.deleted = None;
+        head.current.deleted = None;
+    }
     if head.current.is_complete() {
         head.completed();
     }
