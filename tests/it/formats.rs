@@ -76,6 +76,7 @@ async fn write(format: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[allow(clippy::disallowed_methods, reason = "whether a format is written is asked for by whoever starts the tests")]
 async fn a_folder_of_each_released_format_opens_and_holds_what_was_written() {
     if let Ok(format) = std::env::var("IBID_WRITE_FORMAT") {
         write(&format).await;
