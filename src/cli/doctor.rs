@@ -17,7 +17,7 @@ use ibid_runtime::{Clock, Disk, RealDisk, SystemClock};
 use serde_json::json;
 
 use super::Global;
-use super::terminal::{plain, print_table};
+use super::terminal::plain;
 use crate::config::Config;
 use crate::house::Parts;
 
@@ -94,8 +94,9 @@ impl Doctor {
             let finding = |one: &Finding| json!({ "what": one.what, "verdict": one.verdict.word(), "found": one.found, "advice": one.advice });
             println!("{}", json!({ "findings": findings.iter().map(finding).collect::<Vec<_>>() }));
         } else {
-            let row = |one: &Finding| vec![one.what.to_owned(), one.verdict.word().to_owned(), plain(&one.found)];
-            print_table(&["", "", "found"], &findings.iter().map(row).collect::<Vec<_>>());
+            for one in &findings {
+                println!("{:12} {:9} {}", one.what, one.verdict.word(), plain(&one.found));
+            }
             for one in findings.iter().filter(|one| !one.advice.is_empty()) {
                 println!("{}: {}", one.what, one.advice);
             }
