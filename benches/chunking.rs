@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
-use ibid_chunk::{Chunker, Config};
+use ibid_chunk::{Chunked, Chunker, Config, Limits, outline};
 use ibid_core::{MediaType, ModelId, Tokenize};
 use ibid_infer::ModelStore;
 use ibid_runtime::Pool;
@@ -22,6 +22,12 @@ use walkdir::WalkDir;
 
 const TEXT_BYTES: usize = 1_000_000;
 const MODEL: &str = "all-MiniLM-L6-v2-int8";
+
+/// All of it: blocks, then chunks.
+fn cut(chunker: &Chunker, text: &str, tokenizer: &dyn Tokenize) -> Chunked {
+    let outline = outline(text, MediaType::Markdown, &Limits::NONE).expect("any text is Markdown");
+    chunker.chunk(text, outline, tokenizer)
+}
 
 fn main() {
     let mut criterion = beside::criterion();
@@ -36,16 +42,16 @@ fn chunk(criterion: &mut Criterion) {
     let pool = Pool::new(1, 1).expect("a thread");
     let model = ModelId::new(MODEL).expect("a valid name");
     let embedder = store.load_embedder(&model, &pool, 512).expect("the model comes with the repository");
-    let chunker = Chunker::new(Config { tokens_target: 200, tokens_max: 254 }).expect("limits in range");
+    let chunker = Chunker::new(Config::auto()).expect("limits in range");
 
     let mut group = criterion.benchmark_group("chunk");
     group.sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(6));
     group.throughput(Throughput::BytesDecimal(text.len() as u64));
     let mut time = |name: &str, tokenizer: &dyn Tokenize| {
-        let chunks = chunker.chunk(&text, MediaType::Markdown, tokenizer).chunks;
+        let chunks = cut(&chunker, &text, tokenizer).chunks;
         let tokens: u32 = chunks.iter().map(|chunk| chunk.tokens).sum();
         println!("{name}: {} chunks of {} tokens in the mean", chunks.len(), tokens / chunks.len() as u32);
-        beside::time(&mut group, name, || (), |()| chunker.chunk(&text, MediaType::Markdown, tokenizer))
+        beside::time(&mut group, name, || (), |()| cut(&chunker, &text, tokenizer))
     };
     let library = tokenizers::Tokenizer::from_file(root.join("models").join(MODEL).join("tokenizer.json"));
     let wordpieces = time("wordpieces", &embedder);

@@ -8,6 +8,7 @@
 //! | `ingest.rs`  | files and folders into a collection                                           |
 //! | `search.rs`  | the best chunks for a question                                                |
 //! | `ask.rs`     | an answer as it comes, with numbered footnotes                                |
+//! | `chunk.rs`   | how a file is read and cut                                                    |
 //! | `citation.rs`| what has become of something cited                                            |
 //! | `admin.rs`   | tenants and keys                                                              |
 //! | `doctor.rs`  | whether machine, settings and disk are fit for a server                       |
@@ -24,6 +25,7 @@
 mod admin;
 mod ask;
 mod bench;
+mod chunk;
 mod citation;
 mod compact;
 mod demo;
@@ -93,6 +95,10 @@ enum Command {
     Serve(serve::Serve),
     /// Put files and folders into a collection
     Ingest(ingest::Ingest),
+    /// Show how a file is read and cut into chunks
+    Chunk(chunk::Chunk),
+    /// List the formats that are read
+    Formats,
     /// Find the best chunks for a question
     Search(search::Search),
     /// Answer a question from the documents
@@ -152,6 +158,11 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Demo(demo) => runtime()?.block_on(demo.run(global)),
         Command::Serve(serve) => runtime()?.block_on(serve.run(global)),
         Command::Ingest(ingest) => runtime()?.block_on(ingest.run(global)),
+        Command::Chunk(chunk) => chunk.run(global),
+        Command::Formats => {
+            chunk::list_formats();
+            Ok(())
+        }
         Command::Search(search) => runtime()?.block_on(search.run(global)),
         Command::Ask(ask) => runtime()?.block_on(ask.run(global)),
         Command::Citation(citation) => runtime()?.block_on(citation.run(global)),

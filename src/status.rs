@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
+use ibid_chunk::ParseError;
 use ibid_core::{AuthError, ModelError, Scope};
 use ibid_engine::snapshots::SnapshotError;
 use ibid_engine::{EngineError, Invalid};
@@ -70,6 +71,7 @@ impl ToStatus for EngineError {
     fn to_status(&self) -> Status {
         match self {
             EngineError::Invalid(invalid) => invalid.to_status(),
+            EngineError::Unreadable(error) => unreadable(error),
             EngineError::OutOfRange(Invalid { field, problem }) => out_of_range(field, problem),
             EngineError::NotFound { kind, name } => resource(Code::NotFound, "NOT_FOUND", kind, name, self),
             EngineError::Exists { kind, name } => resource(Code::AlreadyExists, "ALREADY_EXISTS", kind, name, self),
@@ -102,6 +104,23 @@ impl ToStatus for EngineError {
             EngineError::Closing => retry(Code::Unavailable, "SHUTTING_DOWN", self.to_string(), RETRY_AFTER),
         }
     }
+}
+
+/// A document that cannot be read: which of the reasons a program may act upon, and for people what and where.
+fn unreadable(error: &ParseError) -> Status {
+    let reason = match error {
+        ParseError::Encoding { .. } => "CONTENT_ENCODING",
+        ParseError::Malformed { .. } => "CONTENT_MALFORMED",
+        ParseError::Encrypted { .. } => "CONTENT_ENCRYPTED",
+        ParseError::Scanned { .. } => "CONTENT_SCANNED",
+        ParseError::TooLarge { .. } => "CONTENT_TOO_LARGE",
+        ParseError::TooDeep { .. } => "CONTENT_TOO_DEEP",
+        ParseError::NotBuiltIn { .. } => "FORMAT_NOT_BUILT_IN",
+        ParseError::Stopped => "CONTENT_TOO_SLOW",
+    };
+    let problem = short(&error.to_string());
+    let details = ErrorDetails::with_bad_request_violation("content", problem.clone());
+    status(Code::InvalidArgument, reason, format!("content {problem}"), details)
 }
 
 impl ToStatus for SnapshotError {

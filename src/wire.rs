@@ -29,6 +29,7 @@ pub(crate) mod hit;
 pub(crate) mod key;
 pub(crate) mod migration;
 pub(crate) mod page;
+pub(crate) mod report;
 pub(crate) mod search;
 pub(crate) mod snapshot;
 pub(crate) mod tenant;

@@ -7,7 +7,7 @@ use clap::Args;
 use tonic::Request;
 
 use super::Global;
-use super::search::{Settings, place, timing_line};
+use super::search::{Settings, original, place, timing_line};
 use super::session::{As, Session, explain};
 use super::terminal::{bold, cyan, dim, one_line, plain};
 use crate::proto;
@@ -90,7 +90,9 @@ impl Answer {
         numbers.dedup();
         for number in numbers {
             let Some(hit) = self.sources.get(number as usize - 1) else { continue };
-            println!("{} {}", bold(format!("[{number}]")), cyan(place(hit)));
+            let originals = hit.places.iter().map(original).collect::<Vec<_>>().join(", ");
+            let originals = if originals.is_empty() { originals } else { format!(" ({originals})") };
+            println!("{} {}{}", bold(format!("[{number}]")), cyan(place(hit)), plain(&originals));
             for citation in self.citations.iter().filter(|citation| citation.source == number) {
                 let span = citation.source_span.unwrap_or_default();
                 let quote = one_line(&String::from_utf8_lossy(&citation.quote), 160);

@@ -24,14 +24,14 @@
 mod agree;
 mod budgets;
 mod embed;
-mod figures;
+pub(super) mod figures;
 mod ingest;
 mod load;
 mod memory;
 mod model;
 mod open;
-mod peer;
-mod plot;
+pub(super) mod peer;
+pub(super) mod plot;
 mod race;
 mod rerank;
 mod scratch;

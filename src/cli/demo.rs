@@ -20,8 +20,10 @@ use crate::server::Running;
 
 /// The collection of every company's handbook.
 const COLLECTION: &str = "handbook";
-/// Questions that show something: the same one with an answer a tenant, a paraphrase, two documents, none, another's.
-const QUESTIONS: [&str; 7] = ["h-001", "n-001", "l-001", "n-004", "l-014", "l-017", "h-022"];
+/// Questions that show something: the same one with an answer a tenant, a paraphrase, two documents, a table of a PDF, a workbook,
+/// notes of slides, none, another's.
+const QUESTIONS: [&str; 10] =
+    ["h-001", "n-001", "l-001", "n-004", "l-014", "h-105", "l-110", "n-111", "l-017", "h-022"];
 
 /// Ingest the handbook of three companies, ask a few questions, and leave the server running.
 #[derive(Debug, Args)]

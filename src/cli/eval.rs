@@ -1,12 +1,14 @@
 //! A labelled set measured.
 
+mod chunking;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use ibid_core::Rerank;
+use ibid_core::{CollectionSettings, Rerank};
 use ibid_engine::{EmbedModel, Engine, Models, Views};
 use ibid_eval::{Beir, CachedEmbed, CachedRerank, EvalError, Measurement, Progress};
 use ibid_retrieve::Rerankers;
@@ -22,6 +24,8 @@ use crate::house::Parts;
 pub(super) enum Eval {
     /// A set in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/test.tsv
     Run(Run),
+    /// What chunks bring back of the passages that answer, beside other libraries' chunkers at the same number of tokens
+    Chunking(chunking::Chunking),
 }
 
 /// Measure a set in BEIR's layout, in a temporary folder, without a server.
@@ -36,6 +40,9 @@ pub(super) struct Run {
     /// Keep embeddings and pair scores here, by hash of weights and input; a second run costs seconds then
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// The length that chunks aim at, in tokens; 0: what suits the kind of block
+    #[arg(long, default_value_t = 0)]
+    chunk_tokens: u32,
     /// How many candidates are reranked; 0: no reranked run
     #[arg(long, default_value_t = 50)]
     rerank_depth: usize,
@@ -48,6 +55,7 @@ impl Eval {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
             Eval::Run(run) => run.run(global).await,
+            Eval::Chunking(chunking) => chunking.run(global).await,
         }
     }
 }
@@ -91,7 +99,8 @@ impl Run {
             rerank_budget: self.rerank_budget_ms.map(Duration::from_millis),
         };
         let progress = bar(0, "");
-        let settings = Measurement::settings(model.model().clone());
+        let settings =
+            CollectionSettings { chunk_tokens: self.chunk_tokens, ..Measurement::settings(model.model().clone()) };
         let report = measurement.beir(&set, settings, &|moved| show(&progress, moved)).await;
         progress.finish_and_clear();
         tokio::task::block_in_place(|| drop(engine));

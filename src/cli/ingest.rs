@@ -85,7 +85,7 @@ impl Ingest {
             find(path, &mut files, &mut summary.skipped)?;
         }
         if files.is_empty() {
-            bail!("nothing to ingest: no .md, .markdown, .txt or .text file in {}", list(&self.paths));
+            bail!("nothing to ingest in {}: `ibid formats` lists what is read", list(&self.paths));
         }
         let session = Session::open(global, As::Tenant).await?;
         ensure_collection(&session, &self.collection).await?;
@@ -99,8 +99,9 @@ impl Ingest {
         };
         put_all(&session, &header, files, &mut summary, &progress).await?;
         progress.finish_and_clear();
+        let noticed = noticed(&session, &self.collection).await?;
         session.close().await?;
-        report(&summary, &self.collection, global.json);
+        report(&summary, &noticed, global.json);
         if summary.new + summary.unchanged == 0 { bail!("no file was ingested") } else { Ok(()) }
     }
 }
@@ -140,8 +141,8 @@ pub(super) fn find(path: &Path, files: &mut Vec<File>, skipped: &mut Vec<(String
             continue;
         };
         // What is in it is looked at by the server; here only the name counts, so that a folder of pictures is not read.
-        if ibid_chunk::detect(id, b"").is_none() {
-            skipped.push((shown, "not a Markdown or plain text file".to_owned()));
+        if !ibid_chunk::may_be_read(id) {
+            skipped.push((shown, "of no kind that is read; `ibid formats` lists them".to_owned()));
             continue;
         }
         files.push(File { path: entry.path().to_owned(), id: id.to_owned() });
@@ -236,7 +237,20 @@ impl Summary {
     }
 }
 
-fn report(summary: &Summary, collection: &str, json: bool) {
+/// What the server noticed of the collection, if the key may ask.
+async fn noticed(session: &Session, collection: &str) -> anyhow::Result<proto::IngestReport> {
+    let request = proto::GetIngestReportRequest { name: collection.to_owned() };
+    match session.collections().get_ingest_report(request).await {
+        Ok(reply) => Ok(reply.into_inner().report.unwrap_or_default()),
+        Err(status) if status.code() == tonic::Code::PermissionDenied => {
+            Ok(proto::IngestReport { collection: collection.to_owned(), ..proto::IngestReport::default() })
+        }
+        Err(status) => Err(explain(&status)),
+    }
+}
+
+fn report(summary: &Summary, noticed: &proto::IngestReport, json: bool) {
+    let collection = &noticed.collection;
     let Summary { new, unchanged, chunks_embedded, chunks_reused, skipped } = summary;
     if json {
         let reasons: Vec<_> =
@@ -244,6 +258,7 @@ fn report(summary: &Summary, collection: &str, json: bool) {
         let counts = serde_json::json!({
             "collection": collection, "new": new, "unchanged": unchanged,
             "chunks_new": chunks_embedded, "chunks_reused": chunks_reused, "skipped": reasons,
+            "noticed": noticed_json(noticed),
         });
         println!("{counts}");
         return;
@@ -258,4 +273,74 @@ fn report(summary: &Summary, collection: &str, json: bool) {
         println!("  {}: {} files", one_line(reason, 100), files.len());
         files.iter().take(REASONS_SHOWN).for_each(|file| println!("    {}", plain(file)));
     }
+    show_noticed(noticed);
+}
+
+/// The collection as a whole: what a person would look at before they trust it.
+fn show_noticed(noticed: &proto::IngestReport) {
+    if noticed.chunks == 0 {
+        return;
+    }
+    println!("the collection as a whole:");
+    for format in &noticed.formats {
+        let proto::FormatCount { media_type, documents, complete, chunks } = format;
+        println!("  {documents} {media_type}: {chunks} chunks, {complete} complete");
+    }
+    let steps = noticed.token_histogram.iter().map(|step| format!("{}+: {}", step.tokens_from, step.chunks));
+    println!("  chunks by tokens: {}", steps.collect::<Vec<_>>().join(", "));
+    let counts = [
+        (noticed.chunks_table, "tables"),
+        (noticed.chunks_code, "code"),
+        (noticed.chunks_tiny, "tiny"),
+        (noticed.chunks_oversize, "longer than the embedder reads"),
+        (noticed.chunks_duplicate, "near-duplicates of another"),
+    ];
+    let counts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if !counts.is_empty() {
+        println!("  of them {}", counts.join(", "));
+    }
+    if noticed.dropped_bytes + noticed.left_out_bytes > 0 {
+        let (dropped, left_out) = (noticed.dropped_bytes, noticed.left_out_bytes);
+        println!(
+            "  not searched: {dropped} bytes of stored text, {left_out} bytes of originals (menus, running headers)"
+        );
+    }
+    let language = |one: &proto::LanguageCount| {
+        format!("{} {}", one.documents, if one.language.is_empty() { "unknown" } else { &one.language })
+    };
+    println!("  languages: {}", noticed.languages.iter().map(language).collect::<Vec<_>>().join(", "));
+    for (ids, what) in [
+        (&noticed.noisy_document_ids, "read as if badly scanned"),
+        (&noticed.instructing_document_ids, "tell a language model what to do"),
+        (&noticed.parked_document_ids, "could not be embedded: found by words alone"),
+        (&noticed.empty_document_ids, "have nothing to search"),
+    ] {
+        if !ids.is_empty() {
+            println!("  {} documents {what}", ids.len());
+            ids.iter().take(REASONS_SHOWN).for_each(|id| println!("    {}", plain(id)));
+        }
+    }
+}
+
+fn noticed_json(noticed: &proto::IngestReport) -> serde_json::Value {
+    let format = |one: &proto::FormatCount| {
+        serde_json::json!({
+            "media_type": one.media_type, "documents": one.documents, "complete": one.complete, "chunks": one.chunks,
+        })
+    };
+    let step = |one: &proto::TokenCount| serde_json::json!({"tokens_from": one.tokens_from, "tokens_below": one.tokens_below, "chunks": one.chunks});
+    let language =
+        |one: &proto::LanguageCount| serde_json::json!({"language": one.language, "documents": one.documents});
+    serde_json::json!({
+        "formats": noticed.formats.iter().map(format).collect::<Vec<_>>(),
+        "token_histogram": noticed.token_histogram.iter().map(step).collect::<Vec<_>>(),
+        "chunks": noticed.chunks, "chunks_oversize": noticed.chunks_oversize, "chunks_tiny": noticed.chunks_tiny,
+        "chunks_table": noticed.chunks_table, "chunks_code": noticed.chunks_code,
+        "chunks_duplicate": noticed.chunks_duplicate, "dropped_bytes": noticed.dropped_bytes,
+        "left_out_bytes": noticed.left_out_bytes,
+        "languages": noticed.languages.iter().map(language).collect::<Vec<_>>(),
+        "noisy": noticed.noisy_document_ids, "instructing": noticed.instructing_document_ids,
+        "parked": noticed.parked_document_ids, "empty": noticed.empty_document_ids,
+    })
 }

@@ -35,6 +35,12 @@ pub(super) struct Settings {
     /// How many candidates are reranked; 0: none [default: the server's]
     #[arg(long)]
     rerank_depth: Option<u32>,
+    /// How much of its document comes with a hit
+    #[arg(long, value_enum, default_value = "none")]
+    expand: Expand,
+    /// Show chunks that say the same each by itself
+    #[arg(long)]
+    keep_duplicates: bool,
     /// A past generation of the one collection that is searched, as far as replaced revisions are kept [default: the present]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(super) generation: u64,
@@ -50,6 +56,16 @@ pub(super) enum Mode {
     Vector,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum Expand {
+    /// The chunk alone
+    None,
+    /// The chunk before and the one after
+    Neighbours,
+    /// All under the same headings
+    Section,
+}
+
 impl Settings {
     pub(super) fn into_proto(self, top_k: Option<u32>) -> proto::SearchSettings {
         let mode = match self.mode {
@@ -62,6 +78,13 @@ impl Settings {
             mode: mode.into(),
             top_k,
             rerank: self.rerank_depth.map(|depth| proto::Rerank { depth, ..proto::Rerank::default() }),
+            expand: match self.expand {
+                Expand::None => proto::Expand::None,
+                Expand::Neighbours => proto::Expand::Neighbours,
+                Expand::Section => proto::Expand::Section,
+            }
+            .into(),
+            duplicates: if self.keep_duplicates { proto::Duplicates::Keep } else { proto::Duplicates::Collapse }.into(),
             ..proto::SearchSettings::default()
         }
     }
@@ -102,7 +125,21 @@ impl Search {
 
 fn show(hit: &proto::Hit, scores: bool) {
     println!("{} {}", bold(format!("{}.", hit.rank)), cyan(place(hit)));
+    let original = hit.places.iter().map(original).collect::<Vec<_>>().join(", ");
+    if !original.is_empty() {
+        println!("   {}", dim(plain(&original)));
+    }
     println!("   {}", one_line(&hit.text, 240));
+    match &hit.passage {
+        Some(proto::Passage { with_rank, .. }) if *with_rank > 0 => {
+            println!("   {}", dim(format!("in the passage of {with_rank}.")))
+        }
+        Some(passage) => println!("   {}", dim(one_line(&passage.text, 480))),
+        None => {}
+    }
+    for duplicate in &hit.duplicates {
+        println!("   {}", dim(plain(&format!("also in {}/{}", duplicate.collection, duplicate.document_id))));
+    }
     if scores && let Some(scores) = &hit.scores {
         let stage = |name: &str, ranked: &Option<proto::RankedScore>| {
             ranked.as_ref().map(|ranked| format!("{name} {:.4} (#{})", ranked.score, ranked.rank))
@@ -127,6 +164,20 @@ pub(super) fn place(hit: &proto::Hit) -> String {
     plain(&format!("{}/{}{separator}{headings}", hit.collection, hit.document_id))
 }
 
+/// A place in the original, as a person reads it.
+pub(super) fn original(place: &proto::Place) -> String {
+    use proto::place::Place;
+    match &place.place {
+        Some(Place::Page(page)) => format!("page {}", page.page),
+        Some(Place::Slide(slide)) => format!("slide {slide}"),
+        Some(Place::Rows(proto::RowsPlace { sheet, first, last })) if first == last => format!("{sheet}, row {first}"),
+        Some(Place::Rows(proto::RowsPlace { sheet, first, last })) => format!("{sheet}, rows {first} to {last}"),
+        Some(Place::Pointer(pointer)) => pointer.clone(),
+        Some(Place::Part(part)) => part.clone(),
+        None => String::new(),
+    }
+}
+
 /// The stages and their times, on one line.
 pub(super) fn timing_line(timings: &proto::Timings) -> String {
     let stage = |stage: &proto::StageTiming| {
@@ -146,6 +197,9 @@ fn json(hit: &proto::Hit) -> serde_json::Value {
     serde_json::json!({
         "rank": hit.rank, "collection": hit.collection, "document_id": hit.document_id, "revision": hit.revision,
         "chunk_id": hit.chunk_id, "start_byte": span.start_byte, "end_byte": span.end_byte, "title": hit.title,
-        "heading_path": hit.heading_path, "text": hit.text,
+        "heading_path": hit.heading_path, "text": hit.text, "context": hit.context,
+        "places": hit.places.iter().map(original).collect::<Vec<_>>(),
+        "duplicates": hit.duplicates.iter().map(|one| &one.document_id).collect::<Vec<_>>(),
+        "passage": hit.passage.as_ref().map(|passage| &passage.text),
     })
 }

@@ -12,10 +12,10 @@ use crate::proto::collection_service_server::CollectionService;
 use crate::proto::{
     AbortMigrationRequest, AbortMigrationResponse, CreateCollectionRequest, CreateCollectionResponse,
     DeleteCollectionRequest, DeleteCollectionResponse, FinishMigrationRequest, FinishMigrationResponse,
-    GetCollectionRequest, GetCollectionResponse, GetMigrationRequest, GetMigrationResponse, ListCollectionsRequest,
-    ListCollectionsResponse, RollBackMigrationRequest, RollBackMigrationResponse, StartMigrationRequest,
-    StartMigrationResponse, SwitchMigrationRequest, SwitchMigrationResponse, UpdateCollectionRequest,
-    UpdateCollectionResponse,
+    GetCollectionRequest, GetCollectionResponse, GetIngestReportRequest, GetIngestReportResponse, GetMigrationRequest,
+    GetMigrationResponse, ListCollectionsRequest, ListCollectionsResponse, RollBackMigrationRequest,
+    RollBackMigrationResponse, StartMigrationRequest, StartMigrationResponse, SwitchMigrationRequest,
+    SwitchMigrationResponse, UpdateCollectionRequest, UpdateCollectionResponse,
 };
 use crate::status::{OrStatus, ToStatus};
 use crate::wire::page::Page;
@@ -83,6 +83,18 @@ impl CollectionService for Collections {
         let settings = wire::collection::settings(settings, &current.embedder).or_status()?;
         let collection = self.0.engine.update_collection(&call.ctx, &tenant, &name, settings).await.or_status()?;
         Ok(Response::new(UpdateCollectionResponse { collection: Some(wire::collection::render(collection)) }))
+    }
+
+    async fn get_ingest_report(
+        &self,
+        request: Request<GetIngestReportRequest>,
+    ) -> Result<Response<GetIngestReportResponse>, Status> {
+        let call = Call::start(&self.0.clock, request.metadata());
+        let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Search)?;
+        let name = wire::collection::name("name", &request.get_ref().name).or_status()?;
+        let partition = self.0.engine.partition(&call.ctx, &tenant, &name).await.or_status()?;
+        let report = self.0.pool.run(&call.ctx, move || partition.report()).await.or_status()?;
+        Ok(Response::new(GetIngestReportResponse { report: Some(wire::report::render(&name, report)) }))
     }
 
     async fn delete_collection(

@@ -9,7 +9,7 @@ use futures::channel::oneshot;
 use futures::future::Shared;
 use futures::stream::{self, BoxStream, StreamExt};
 use ibid_core::{DocumentId, Identity, Scope, TenantId};
-use ibid_engine::Partition;
+use ibid_engine::{EngineError, Partition};
 use ibid_runtime::Ctx;
 use prost::Message;
 use tonic::metadata::MetadataMap;
@@ -83,12 +83,20 @@ impl DocumentService for Documents {
     ) -> Result<Response<Self::GetDocumentStream>, Status> {
         let call = Call::start(&self.0.clock, request.metadata());
         let tenant = auth::tenant(&self.0.engine, request.metadata(), Scope::Search)?;
-        let Piece { address, start, end, revision } = wire::document::piece(request.get_ref()).or_status()?;
+        let Piece { address, start, end, revision, original } = wire::document::piece(request.get_ref()).or_status()?;
         let partition = self.partition(&call.ctx, &tenant, &address).await?;
-        let read = move || partition.document(&address.id, revision).map(|(info, text)| (address, info, text));
-        let (address, info, text) = self.0.pool.run(&call.ctx, read).await.or_status()?.or_status()?;
+        let read = move || {
+            let (info, bytes) = if original {
+                partition.original(&address.id, revision)?
+            } else {
+                let (info, text) = partition.document(&address.id, revision)?;
+                (info, text.into_bytes())
+            };
+            Ok::<_, EngineError>((address, info, Bytes::from(bytes)))
+        };
+        let (address, info, bytes) = self.0.pool.run(&call.ctx, read).await.or_status()?.or_status()?;
         let document = wire::document::render(&address.collection, info);
-        Ok(Response::new(pieces(document, Bytes::from(text), start, end)?))
+        Ok(Response::new(pieces(document, bytes, start, end)?))
     }
 
     async fn list_documents(

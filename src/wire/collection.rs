@@ -6,7 +6,6 @@ use ibid_engine::{CollectionInfo, Invalid};
 use super::{text, time, value};
 use crate::proto as pb;
 
-const CHUNK_TOKENS_DEFAULT: u32 = 200;
 const CHUNK_TOKENS: std::ops::RangeInclusive<u32> = 32..=2_048;
 
 pub(crate) fn name(field: &str, given: &str) -> Result<CollectionName, Invalid> {
@@ -21,19 +20,27 @@ pub(crate) fn settings(given: Option<pb::CollectionSettings>, model: &ModelId) -
         named => text::name("settings.model", named, ModelId::new)?,
     };
     let chunk_tokens = match given.chunk_tokens {
-        0 => CHUNK_TOKENS_DEFAULT,
+        0 => 0,
         tokens if CHUNK_TOKENS.contains(&tokens) => tokens,
         tokens => {
             let problem = format!("is {tokens}, expected {} to {}, or 0", CHUNK_TOKENS.start(), CHUNK_TOKENS.end());
             return Err(Invalid::new("settings.chunk_tokens", problem));
         }
     };
+    let overlap = given.chunk_overlap_tokens;
+    if overlap > 0 && (chunk_tokens == 0 || overlap > chunk_tokens / 2) {
+        let most = chunk_tokens / 2;
+        let problem = format!("is {overlap}, expected at most half of settings.chunk_tokens ({most})");
+        return Err(Invalid::new("settings.chunk_overlap_tokens", problem));
+    }
     Ok(CollectionSettings {
         embedder,
         language: language(given.language)?,
         stemming: given.stemming.unwrap_or(true),
         stop_words: given.stop_words.unwrap_or(false),
         chunk_tokens,
+        chunk_overlap_tokens: overlap,
+        chunk_context: given.chunk_context.unwrap_or(true),
         metadata_schema: value::schema("settings.metadata_schema", given.metadata_schema)?,
         trust: trust(given.trust)?,
     })
@@ -86,6 +93,8 @@ fn render_settings(settings: CollectionSettings) -> pb::CollectionSettings {
         stemming: Some(settings.stemming),
         stop_words: Some(settings.stop_words),
         chunk_tokens: settings.chunk_tokens,
+        chunk_overlap_tokens: settings.chunk_overlap_tokens,
+        chunk_context: Some(settings.chunk_context),
         metadata_schema: value::render_schema(settings.metadata_schema),
         trust: trust.into(),
     }
@@ -112,6 +121,11 @@ mod tests {
         check(|settings| settings.language = 99, "settings.language");
         check(|settings| settings.chunk_tokens = 31, "settings.chunk_tokens");
         check(|settings| settings.chunk_tokens = 2_049, "settings.chunk_tokens");
+        check(|settings| settings.chunk_overlap_tokens = 1, "settings.chunk_overlap_tokens");
+        let overlapping = |settings: &mut pb::CollectionSettings| {
+            (settings.chunk_tokens, settings.chunk_overlap_tokens) = (100, 51);
+        };
+        check(overlapping, "settings.chunk_overlap_tokens");
         check(|settings| settings.metadata_schema = [("a".to_owned(), 0)].into(), "settings.metadata_schema[a]");
         check(|settings| settings.trust = 99, "settings.trust");
     }
@@ -119,7 +133,7 @@ mod tests {
     #[test]
     fn settings_with_their_defaults_survive_the_way_out_and_back() {
         let filled = settings(None, &model()).unwrap();
-        assert_eq!((filled.stemming, filled.chunk_tokens, filled.language), (true, 200, Language::English));
+        assert_eq!((filled.stemming, filled.chunk_tokens, filled.language), (true, 0, Language::English));
         assert_eq!(settings(Some(render_settings(filled.clone())), &model()), Ok(filled));
     }
 }

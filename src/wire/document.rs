@@ -61,7 +61,7 @@ pub(crate) fn put(address: Address, header: pb::DocumentHeader, content: Bytes) 
         source_uri: text::bounded("header.source_uri", header.source_uri, SOURCE_URI_BYTES_MAX)?,
         metadata: value::metadata("header.metadata", header.metadata)?,
         readers: Readers::of(key::principals("header.principals", header.principals)?),
-        text: text::utf8("content", content)?,
+        content: content.into(),
         chunks: ready_chunks(header.chunks)?,
         idempotency_key: Some(idempotency_key).filter(|key| !key.is_empty()),
         wait_for: stage("header.wait_for", header.wait_for)?,
@@ -69,17 +69,20 @@ pub(crate) fn put(address: Address, header: pb::DocumentHeader, content: Bytes) 
 }
 
 fn media_type(given: &str, id: &DocumentId, content: &[u8]) -> Result<MediaType, Invalid> {
-    let supported = format!("expected {} or {}", MediaType::Markdown.as_str(), MediaType::Plain.as_str());
+    const SUPPORTED: &str = "expected one that `ibid formats` lists, such as text/markdown or application/pdf";
     if !given.is_empty() {
-        let problem = || Invalid::new("header.media_type", format!("is not supported, {supported}"));
+        let problem = || Invalid::new("header.media_type", format!("is not supported, {SUPPORTED}"));
         return MediaType::parse(given).ok_or_else(problem);
+    }
+    if let Some(media) = ibid_chunk::detect(id.as_str(), content) {
+        return Ok(media);
     }
     // That the content is no text has an error of its own, which says where.
     if std::str::from_utf8(content).is_err() {
         return Ok(MediaType::Plain);
     }
-    let problem = format!("is empty, and document_id and content do not tell what it is; {supported}");
-    ibid_chunk::detect(id.as_str(), content).ok_or_else(|| Invalid::new("header.media_type", problem))
+    let problem = format!("is empty, and document_id and content do not tell what it is; {SUPPORTED}");
+    Err(Invalid::new("header.media_type", problem))
 }
 
 fn ready_chunks(given: Vec<pb::ReadyChunk>) -> Result<Vec<ReadyChunk>, Invalid> {
@@ -106,6 +109,8 @@ pub(crate) struct Piece {
     pub(crate) start: u64,
     pub(crate) end: Option<u64>,
     pub(crate) revision: Option<Revision>,
+    /// Of the document's own bytes, not of its stored text.
+    pub(crate) original: bool,
 }
 
 pub(crate) fn piece(request: &pb::GetDocumentRequest) -> Result<Piece, Invalid> {
@@ -118,6 +123,7 @@ pub(crate) fn piece(request: &pb::GetDocumentRequest) -> Result<Piece, Invalid> 
         start,
         end,
         revision: Some(request.revision).filter(|revision| *revision > 0).map(Revision),
+        original: request.original,
     })
 }
 
@@ -159,6 +165,11 @@ pub(crate) fn render(collection: &CollectionName, info: DocumentInfo) -> pb::Doc
         stage: render_stage(info.stage),
         chunks: info.chunks,
         chunks_embedded: info.chunks_embedded,
+        language: info.findings.language,
+        noisy: info.findings.noisy,
+        instructs: info.findings.instructs,
+        dropped_bytes: info.findings.dropped_bytes.into(),
+        left_out_bytes: info.findings.left_out_bytes.into(),
     }
 }
 
@@ -185,7 +196,7 @@ mod tests {
     fn every_refused_field_is_named() {
         check(|header| header.collection.clear(), b"a", "header.collection");
         check(|header| header.document_id = "a\0".to_owned(), b"a", "header.document_id");
-        check(|header| header.media_type = "application/pdf".to_owned(), b"a", "header.media_type");
+        check(|header| header.media_type = "application/zip".to_owned(), b"a", "header.media_type");
         check(|header| header.document_id = "a.pdf".to_owned(), b"a", "header.media_type");
         check(|header| header.title = "x".repeat(1_025), b"a", "header.title");
         check(|header| header.source_uri = "x".repeat(2_049), b"a", "header.source_uri");
@@ -195,8 +206,6 @@ mod tests {
         check(|header| header.wait_for = 99, b"a", "header.wait_for");
         check(|header| header.chunks = vec![pb::ReadyChunk::default()], b"a", "header.chunks[0].span");
         check(|header| header.chunks = vec![pb::ReadyChunk::default(); 65_537], b"a", "header.chunks");
-        check(|_| {}, b"a\xff", "content");
-        check(|header| header.media_type = "text/plain".to_owned(), b"a\xff", "content");
     }
 
     #[test]
@@ -212,8 +221,8 @@ mod tests {
     fn bytes_that_are_no_text_are_refused_with_their_place() {
         let refused = parse(good(), "ä\u{0}".as_bytes()).unwrap_err();
         assert_eq!(refused.field, "header.media_type");
-        let refused = parse(good(), b"\xc3\xa4\xff").unwrap_err();
-        assert_eq!(refused.problem, "is not UTF-8 from byte 2 on");
+        // Whoever reads it says where it is wrong.
+        assert_eq!(parse(good(), b"\xc3\xa4\xff").unwrap().media_type, MediaType::Plain);
     }
 
     #[test]
@@ -231,6 +240,7 @@ mod tests {
             start_byte,
             end_byte,
             revision: 0,
+            original: false,
         };
         assert_eq!(piece(&request(5, 4)).unwrap_err().field, "end_byte");
         let all = piece(&request(5, 0)).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ibid_core::{Hit, Ranked, Scores};
+use ibid_core::{Duplicate, Hit, HitPassage, Ranked, Scores};
 use ibid_retrieve::{Retrieved, Searched};
 use ibid_runtime::Ctx;
 
@@ -39,6 +39,27 @@ pub(crate) fn render(rank: u32, hit: Hit) -> pb::Hit {
         text: hit.text,
         metadata: value::render_metadata(hit.metadata),
         scores: Some(render_scores(hit.scores)),
+        context: hit.context.unwrap_or_default(),
+        places: hit.places.into_iter().map(value::render_place).collect(),
+        duplicates: hit.duplicates.into_iter().map(render_duplicate).collect(),
+        passage: hit.passage.map(render_passage),
+    }
+}
+
+fn render_duplicate(duplicate: Duplicate) -> pb::Duplicate {
+    pb::Duplicate {
+        collection: duplicate.collection.to_string(),
+        document_id: duplicate.document.to_string(),
+        revision: duplicate.revision.0,
+        chunk_id: duplicate.chunk.to_string(),
+        span: Some(value::render_span(duplicate.span)),
+    }
+}
+
+fn render_passage(passage: HitPassage) -> pb::Passage {
+    match passage {
+        HitPassage::Text { span, text } => pb::Passage { span: Some(value::render_span(span)), text, with_rank: 0 },
+        HitPassage::WithRank(with_rank) => pb::Passage { span: None, text: String::new(), with_rank },
     }
 }
 

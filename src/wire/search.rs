@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ibid_core::{CollectionName, Floor, Generation};
-use ibid_engine::Invalid;
-use ibid_retrieve::{Fusion, Mode, Query, Rerank};
+use ibid_engine::{Expand, Invalid};
+use ibid_retrieve::{Duplicates, Fusion, Mode, Query, Rerank};
 
 use super::{collection, filter, text};
 use crate::config;
@@ -83,6 +83,8 @@ pub(crate) fn settings(
             cosine: floor(&format!("{field}.cosine_floor"), given.cosine_floor)?,
         },
         generation: None,
+        expand: expand(&format!("{field}.expand"), given.expand)?,
+        duplicates: duplicates(&format!("{field}.duplicates"), given.duplicates)?,
     };
     // The query knows its fields by the names of a SearchRequest.
     query.validate().map_err(|invalid| match invalid.field.strip_prefix("settings.") {
@@ -103,6 +105,21 @@ fn mode(field: &str, number: i32) -> Result<Mode, Invalid> {
         pb::SearchMode::Unspecified | pb::SearchMode::Hybrid => Mode::Hybrid,
         pb::SearchMode::Lexical => Mode::Lexical,
         pb::SearchMode::Vector => Mode::Vector,
+    })
+}
+
+fn expand(field: &str, number: i32) -> Result<Expand, Invalid> {
+    Ok(match text::known(field, number)? {
+        pb::Expand::Unspecified | pb::Expand::None => Expand::None,
+        pb::Expand::Neighbours => Expand::Neighbours,
+        pb::Expand::Section => Expand::Section,
+    })
+}
+
+fn duplicates(field: &str, number: i32) -> Result<Duplicates, Invalid> {
+    Ok(match text::known(field, number)? {
+        pb::Duplicates::Unspecified | pb::Duplicates::Collapse => Duplicates::Collapse,
+        pb::Duplicates::Keep => Duplicates::Keep,
     })
 }
 
@@ -165,6 +182,8 @@ mod tests {
         check(|_, settings| settings.collections = vec!["a".to_owned(), String::new()], "settings.collections[1]");
         check(|_, settings| settings.collections = vec!["a".to_owned(); 17], "settings.collections");
         check(|_, settings| settings.mode = 99, "settings.mode");
+        check(|_, settings| settings.expand = 99, "settings.expand");
+        check(|_, settings| settings.duplicates = 99, "settings.duplicates");
         check(|_, settings| settings.top_k = Some(0), "settings.top_k");
         check(|_, settings| settings.top_k = Some(1_001), "settings.top_k");
         check(|_, settings| settings.candidates = 1_001, "settings.candidates");

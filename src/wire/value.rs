@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ibid_core::{Metadata, Span, Value, ValueType};
+use ibid_core::{Bounds, Metadata, Place, Span, Value, ValueType};
 use ibid_engine::Invalid;
 
 use super::{text, time};
@@ -108,6 +108,22 @@ pub(crate) fn render_schema(types: BTreeMap<String, ValueType>) -> BTreeMap<Stri
 
 pub(crate) fn render_span(span: Span) -> pb::Span {
     pb::Span { start_byte: span.start(), end_byte: span.end() }
+}
+
+/// A place in the original.
+pub(crate) fn render_place(place: Place) -> pb::Place {
+    use pb::place::Place as Rendered;
+    let rendered = match place {
+        Place::Page { page, bounds } => {
+            let Bounds { left, top, right, bottom } = bounds;
+            Rendered::Page(pb::PagePlace { page, left, top, right, bottom })
+        }
+        Place::Slide { slide } => Rendered::Slide(slide),
+        Place::Rows { sheet, first, last } => Rendered::Rows(pb::RowsPlace { sheet, first, last }),
+        Place::Pointer(pointer) => Rendered::Pointer(pointer),
+        Place::Part { name } => Rendered::Part(name),
+    };
+    pb::Place { place: Some(rendered) }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ibid::first_start;
 use ibid::proto::{
-    DeleteDocumentRequest, DocumentHeader, GetTenantRequest, Hit, IngestStatus, ListDocumentsRequest,
+    DeleteDocumentRequest, DocumentHeader, Duplicates, GetTenantRequest, Hit, IngestStatus, ListDocumentsRequest,
     PutDocumentRequest, Rerank, SearchMode, SearchRequest, SearchSettings, Stage,
 };
 use rand::rngs::StdRng;
@@ -163,7 +163,14 @@ pub(crate) async fn settle(operator: &Client) -> IngestStatus {
 
 async fn search(client: &Client, question: &str, mode: SearchMode, top_k: u32) -> Vec<Hit> {
     let rerank = Rerank { depth: 0, ..Default::default() };
-    let settings = SearchSettings { mode: mode.into(), top_k: Some(top_k), rerank: Some(rerank), ..Default::default() };
+    let duplicates = Duplicates::Keep.into();
+    let settings = SearchSettings {
+        mode: mode.into(),
+        top_k: Some(top_k),
+        rerank: Some(rerank),
+        duplicates,
+        ..Default::default()
+    };
     let request =
         SearchRequest { question: question.to_owned().into(), settings: Some(settings), ..Default::default() };
     client.searches().search(request).await.unwrap().into_inner().hits

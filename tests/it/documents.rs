@@ -92,7 +92,8 @@ async fn a_refused_field_is_named() {
     };
     assert_eq!(fields(&refused(put(b"a\xff", "")).await), ["content"]);
     assert_eq!(fields(&refused(put(b" \n", "")).await), ["content"]);
-    assert_eq!(fields(&refused(put(b"a", "application/pdf")).await), ["header.media_type"]);
+    assert_eq!(fields(&refused(put(b"a", "application/zip")).await), ["header.media_type"]);
+    assert_eq!(fields(&refused(put(b"a", "application/pdf")).await), ["content"]);
     let large = PutDocumentRequest { header: Some(header("a.md")), content: vec![b'a'; 16 << 20].into() };
     assert_eq!(fields(&refused(large).await), ["content"]);
 

@@ -3,6 +3,7 @@
 //! | file                 | what it asks                                                   |
 //! | -------------------- | -------------------------------------------------------------- |
 //! | `documents.rs`       | a document's life: put, found, read, replaced, deleted, kept   |
+//! | `reading.rs`         | files of every format: found, placed, given back, refused      |
 //! | `uploads.rs`         | streams of documents: order, refusals, protocol                |
 //! | `rights.rs`          | who may what, and what the others are told                     |
 //! | `refusals.rs`        | input that makes no sense, row by row                          |
@@ -40,6 +41,7 @@ mod language_model;
 mod migrate;
 mod noninterference;
 mod past;
+mod reading;
 mod refusals;
 mod rights;
 mod service;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ibid::first_start;
 use ibid::proto::{
-    DocumentHeader, GetMigrationRequest, Migration, MigrationState, PutDocumentRequest, Rerank, SearchMode,
+    DocumentHeader, Duplicates, GetMigrationRequest, Migration, MigrationState, PutDocumentRequest, Rerank, SearchMode,
     SearchRequest, SearchSettings, Stage,
 };
 use ibid_core::ModelId;
@@ -48,8 +48,13 @@ type Found = Vec<(String, String, u32)>;
 
 async fn ask(client: &Client, question: &str) -> Result<Found, Status> {
     let rerank = Rerank { depth: 0, ..Default::default() };
-    let settings =
-        SearchSettings { mode: SearchMode::Vector.into(), top_k: Some(20), rerank: Some(rerank), ..Default::default() };
+    let settings = SearchSettings {
+        mode: SearchMode::Vector.into(),
+        top_k: Some(20),
+        rerank: Some(rerank),
+        duplicates: Duplicates::Keep.into(),
+        ..Default::default()
+    };
     let request =
         SearchRequest { question: question.to_owned().into(), settings: Some(settings), ..Default::default() };
     let hits = client.searches().search(request).await?.into_inner().hits;

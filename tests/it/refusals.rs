@@ -101,7 +101,7 @@ fn list(change: impl FnOnce(&mut ListDocumentsRequest)) -> Ask {
 
 fn get(document_id: &str, start_byte: u64, end_byte: u64) -> Ask {
     let (collection, document_id) = ("default".to_owned(), document_id.to_owned());
-    Ask::Get(GetDocumentRequest { collection, document_id, start_byte, end_byte, revision: 0 })
+    Ask::Get(GetDocumentRequest { collection, document_id, start_byte, end_byte, revision: 0, original: false })
 }
 
 fn delete(document_id: &str) -> Ask {
@@ -155,7 +155,7 @@ fn documents() -> Vec<Row> {
         invalid(put(|header| header.document_id.clear()), "header.document_id", "has 0 bytes"),
         invalid(put(|header| header.document_id = "x".repeat(600)), "header.document_id", "has 600 bytes"),
         invalid(put(|header| header.document_id = "a\nb".to_owned()), "header.document_id", "at byte 1"),
-        invalid(put(|header| header.media_type = "application/pdf".to_owned()), "header.media_type", "text/markdown"),
+        invalid(put(|header| header.media_type = "application/zip".to_owned()), "header.media_type", "text/markdown"),
         invalid(put(|header| header.title = "x".repeat(1_025)), "header.title", "has 1025 bytes"),
         invalid(put(|header| header.wait_for = 99), "header.wait_for", "99"),
         invalid(put(|header| header.principals = vec![String::new()]), "header.principals[0]", "is empty"),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ibid::proto::{
-    CompactRequest, CreateSnapshotRequest, CreateSnapshotResponse, DocumentHeader, ListSnapshotsRequest,
+    CompactRequest, CreateSnapshotRequest, CreateSnapshotResponse, DocumentHeader, Duplicates, ListSnapshotsRequest,
     PutDocumentRequest, ReadyChunk, Rerank, Scope, SearchMode, SearchRequest, SearchSettings, Span, Stage,
 };
 use rand::rngs::StdRng;
@@ -56,6 +56,7 @@ async fn answers(client: &Client) -> Vec<Vec<ibid::proto::Hit>> {
                 mode: mode.into(),
                 top_k: Some(50),
                 rerank: Some(Rerank { depth: 0, ..Default::default() }),
+                duplicates: Duplicates::Keep.into(),
                 ..Default::default()
             };
             let request = SearchRequest {

@@ -38,7 +38,7 @@ pub(crate) fn augment(question: &str, history: &[Message], hits: &[Hit]) -> Prom
 }
 
 fn context(hit: &Hit) -> String {
-    let parts = std::iter::once(&hit.title).chain(&hit.heading_path);
+    let parts = std::iter::once(&hit.title).chain(&hit.heading_path).chain(&hit.context);
     let lines: Vec<String> = parts
         .filter(|part| !part.is_empty())
         .map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "))

@@ -33,6 +33,10 @@ pub(crate) fn hit(number: u32, text: &str) -> Hit {
         heading_path: vec!["Part".to_owned(), "Section".to_owned()],
         text: text.to_owned(),
         metadata: Metadata::new(),
+        context: None,
+        places: Vec::new(),
+        duplicates: Vec::new(),
+        passage: None,
         scores: Scores::default(),
     }
 }

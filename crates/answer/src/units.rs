@@ -184,7 +184,8 @@ fn line_start(line: &str) -> LineStart {
     if content.len() >= 3 && content.chars().all(rule) {
         return LineStart::Rule;
     }
-    if content.starts_with('|') {
+    // With bars around it, as Markdown has it, or between its cells alone, as texts that are made from tables have it.
+    if content.starts_with('|') || content.contains(" | ") {
         return LineStart::Row;
     }
     let hashes = content.len() - content.trim_start_matches('#').len();
@@ -213,6 +214,11 @@ mod tests {
     fn check(text: &str, expected: &[&str]) {
         let found: Vec<&str> = units(text).into_iter().map(|unit| &text[unit.bytes]).collect();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn rows_without_outer_bars_stand_alone() {
+        check("Box | Most\nBX-1 | 2 kg\nBX-2 | 5 kg", &["Box | Most", "BX-1 | 2 kg", "BX-2 | 5 kg"]);
     }
 
     #[test]

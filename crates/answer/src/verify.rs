@@ -37,7 +37,7 @@ fn contradicts(claim: &str, quote: &str, hit: &Hit) -> bool {
         return false;
     }
     let stated = quantities(quote);
-    let around = std::iter::once(&hit.title).chain(&hit.heading_path).chain([&hit.text]);
+    let around = std::iter::once(&hit.title).chain(&hit.heading_path).chain(&hit.context).chain([&hit.text]);
     let in_source: BTreeSet<String> = around.flat_map(|text| readings_of_all(text)).collect();
     let in_claim = readings_of_all(claim);
     claimed

@@ -7,11 +7,21 @@ use std::ops::Range;
 
 use pulldown_cmark::{Event, Options, Parser, Tag};
 
-use crate::block::{Block, Body, Document, HEADING_BYTES_MAX, Heading, NODE_DEPTH_MAX, Node, Shape};
 use crate::length::trim;
+use crate::outline::{Block, Body, HEADING_BYTES_MAX, Heading, NODE_DEPTH_MAX, Node, Outline, Shape};
+use crate::parse::ParseError;
+
+/// Whatever Markdown means by a mark or a line's end, the parser keeps some hundred bytes for it. Prose has one for each 20 of
+/// its bytes.
+const MARKS_MAX: usize = 2_000_000;
 
 /// Reads a whole document.
-pub(crate) fn read(text: &str) -> Document {
+pub(crate) fn read(text: &str) -> Result<Outline, ParseError> {
+    let mut marks =
+        text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii_punctuation() || matches!(byte, b'\n' | b'\r' | 0));
+    if let Some((byte, _)) = marks.nth(MARKS_MAX) {
+        return Err(ParseError::TooLarge { what: "marks and lines of Markdown", limit: MARKS_MAX, byte });
+    }
     let front = front_matter(text);
     let body = front.as_ref().map_or(0, |front| front.end);
     let options = Options::ENABLE_TABLES
@@ -24,7 +34,7 @@ pub(crate) fn read(text: &str) -> Document {
         reader.read(event, body + bytes.start..body + bytes.end);
     }
     let title = front.and_then(|front| front.title).or_else(|| only_title(&reader.blocks));
-    Document { title, blocks: reader.blocks }
+    Ok(Outline { title, blocks: reader.blocks, ..Outline::default() })
 }
 
 /// The heading of level 1 if there is one and no other. The first of several (the versions of a change log, say) would
@@ -133,7 +143,9 @@ impl Reader<'_> {
             && let Ok(depth) = u8::try_from(self.depth)
             && depth <= NODE_DEPTH_MAX
         {
-            body.nodes.push(Node { start, depth, shape });
+            // The parser counts the blanks before a list's marker to its first item and not to the list.
+            let before = body.nodes.last().map_or(body.bytes.start, |node| node.start);
+            body.nodes.push(Node { start: start.max(before), depth, shape });
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use crate::block::{Block, Body, Document, Heading, Shape};
 use crate::length::trim;
+use crate::outline::{Block, Body, Heading, Outline, Shape};
+use crate::parse::ParseError;
 
 /// A heading has at most this many characters.
 const HEADING_CHARS_MAX: usize = 80;
@@ -12,11 +13,14 @@ const CAPITALS_MIN: usize = 4;
 /// An underline has at least this many characters.
 const UNDERLINE_MIN: usize = 3;
 
+/// A text has at most this many paragraphs: each takes a hundred bytes, whatever its own are.
+const PARAGRAPHS_MAX: usize = 2_000_000;
+
 /// Reads a whole document. Its title is its first heading of level 1 if nothing stands before it, or a short first line
 /// that stands alone.
-pub(crate) fn read(text: &str) -> Document {
+pub(crate) fn read(text: &str) -> Result<Outline, ParseError> {
     let mut blocks = Vec::new();
-    let paragraphs = paragraphs(text);
+    let paragraphs = paragraphs(text)?;
     for (n, bytes) in paragraphs.iter().enumerate() {
         let paragraph = &text[bytes.clone()];
         let first_of_several = n == 0 && paragraphs.len() > 1;
@@ -33,7 +37,7 @@ pub(crate) fn read(text: &str) -> Document {
         Some(Block::Heading(heading)) if heading.level == 1 => Some(heading.text.clone()),
         Some(Block::Heading(_) | Block::Body(_)) | None => None,
     };
-    Document { title, blocks }
+    Ok(Outline { title, blocks, ..Outline::default() })
 }
 
 fn push_paragraph(blocks: &mut Vec<Block>, bytes: Range<usize>) {
@@ -43,19 +47,23 @@ fn push_paragraph(blocks: &mut Vec<Block>, bytes: Range<usize>) {
 }
 
 /// The runs of lines without a blank one, trimmed.
-fn paragraphs(text: &str) -> Vec<Range<usize>> {
+fn paragraphs(text: &str) -> Result<Vec<Range<usize>>, ParseError> {
     let mut paragraphs = Vec::new();
     let (mut start, mut end) = (0, 0);
-    for line in text.split_inclusive('\n') {
+    for line in text.split_inclusive('\n').chain(["\n"]) {
         if line.trim().is_empty() {
-            paragraphs.push(trim(text, start..end));
+            let bytes = trim(text, start..end);
+            if !bytes.is_empty() {
+                paragraphs.push(bytes);
+            }
+            if paragraphs.len() > PARAGRAPHS_MAX {
+                return Err(ParseError::TooLarge { what: "paragraphs", limit: PARAGRAPHS_MAX, byte: start });
+            }
             start = end + line.len();
         }
         end += line.len();
     }
-    paragraphs.push(trim(text, start..end));
-    paragraphs.retain(|bytes| !bytes.is_empty());
-    paragraphs
+    Ok(paragraphs)
 }
 
 /// The heading that a paragraph is, or starts with: its level, its words, and how many bytes it has with its underline.

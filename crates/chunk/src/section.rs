@@ -3,17 +3,18 @@
 use std::ops::Range;
 
 use crate::Config;
-use crate::block::{Block, Body, Heading, Shape};
 use crate::length::Lengths;
+use crate::outline::{Block, Body, Heading, Shape};
 
 /// What stands between two headings.
 #[derive(Debug, Default)]
 pub(crate) struct Section {
-    /// The level of its first heading; 0 for what stands before all headings.
-    level: u8,
+    /// The level of its first heading; `None` for what stands before all headings.
+    level: Option<u8>,
     /// The headings it stands under, outermost first, its own included.
     pub(crate) path: Vec<String>,
-    /// Its heading lines: its own, after those which are followed by a deeper one at once.
+    /// Its heading lines: its own, after those which are followed by a deeper one at once. A heading without a line of its
+    /// own is in the path alone.
     pub(crate) headings: Vec<Range<usize>>,
     pub(crate) bodies: Vec<Body>,
 }
@@ -42,14 +43,16 @@ pub(crate) fn sections(blocks: Vec<Block>) -> Vec<Section> {
                 if !section.bodies.is_empty() {
                     sections.push(std::mem::take(&mut section));
                 }
-                if section.headings.is_empty() {
-                    section.level = level;
-                }
+                section.level.get_or_insert(level);
                 open.truncate(open.iter().take_while(|(above, _)| *above < level).count());
-                if heads_text {
+                if text.is_empty() {
+                    // It names nothing: what follows stands under the headings above its level.
+                } else if heads_text {
                     open.push((level, text));
-                    section.headings.push(bytes);
-                } else {
+                    if !bytes.is_empty() {
+                        section.headings.push(bytes);
+                    }
+                } else if !bytes.is_empty() {
                     section.bodies.push(Body::leaf(bytes, Shape::Paragraph));
                 }
                 section.path = open.iter().map(|(_, text)| text.clone()).collect();

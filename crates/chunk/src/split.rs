@@ -1,7 +1,7 @@
 //! A section to atoms: the smallest pieces that stay whole.
 //!
-//! Tables, code, list items, rows, lines and sentences stay whole up to `tokens_max`; paragraphs, lists and quotes up to
-//! `tokens_target`. What is longer is cut at what is nested in it, then at sentences or lines, then between words, then
+//! Tables, code, list items, rows, lines and sentences stay whole up to `tokens_max`; paragraphs and quotes up to
+//! `tokens_target`, lists up to `structured_target`. What is longer is cut at what is nested in it, then at sentences or lines, then between words, then
 //! between graphemes, at last between characters.
 
 use std::ops::Range;
@@ -10,10 +10,10 @@ use ibid_core::BlockKind;
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::Config;
-use crate::block::{Body, Node, Shape};
 use crate::length::{self, Lengths, trim};
+use crate::outline::{Body, Node, Shape};
 use crate::section::Section;
-use crate::sentence::sentence_starts;
+use crate::sentence::{is_wrapped, sentence_starts};
 
 /// Neighbours which together are below this part of the target become one atom: it bounds the work of packing.
 const ATOMS_PER_TARGET: u32 = 16;
@@ -29,6 +29,8 @@ pub(crate) struct Atom {
     pub(crate) joint: Joint,
     /// `None` for a heading.
     pub(crate) kind: Option<BlockKind>,
+    /// What is repeated with it, elsewhere in the text.
+    pub(crate) context: Option<Range<usize>>,
 }
 
 /// What lies between an atom and the one before.
@@ -54,14 +56,16 @@ pub(crate) enum Joint {
 
 /// The atoms of neighbouring sections, in the text's order.
 pub(crate) fn split(sections: &[Section], lengths: &Lengths<'_>, config: Config) -> Vec<Atom> {
-    let mut splitter = Splitter { lengths, config, atoms: Vec::new() };
+    let mut splitter = Splitter { lengths, config, context: None, atoms: Vec::new() };
     for section in sections {
         let mut joint = Joint::Section;
         for heading in &section.headings {
+            splitter.context = None;
             splitter.words(heading.clone(), joint, None);
             joint = Joint::Heading;
         }
         for body in &section.bodies {
+            splitter.context = body.context.clone();
             splitter.body(body, joint);
             joint = if lengths.text[body.bytes.clone()].ends_with(':') { Joint::LeadIn } else { Joint::Block };
         }
@@ -80,6 +84,8 @@ pub(crate) fn join_kinds(a: Option<BlockKind>, b: Option<BlockKind>) -> Option<B
 struct Splitter<'l, 't> {
     lengths: &'l Lengths<'t>,
     config: Config,
+    /// Of the block that is being cut.
+    context: Option<Range<usize>>,
     atoms: Vec<Atom>,
 }
 
@@ -94,8 +100,11 @@ impl Splitter<'_, '_> {
         let bytes = trim(self.lengths.text, bytes);
         let (node, inner) = (nodes[0], &nodes[1..]);
         let whole_max = match node.shape {
-            Shape::Table | Shape::Row | Shape::Code | Shape::Item => self.config.tokens_max,
-            Shape::Paragraph | Shape::List | Shape::Html | Shape::Quote | Shape::Footnote => self.config.tokens_target,
+            Shape::Table | Shape::Row | Shape::Code | Shape::Statement | Shape::Item => self.config.tokens_max,
+            Shape::List => self.config.structured_target,
+            Shape::Paragraph | Shape::Html | Shape::Quote | Shape::Footnote | Shape::Caption => {
+                self.config.tokens_target
+            }
         };
         if bytes.is_empty() {
             return;
@@ -105,10 +114,14 @@ impl Splitter<'_, '_> {
         }
         if inner.is_empty() {
             return match node.shape {
-                Shape::Code | Shape::Html | Shape::Row => self.lines(bytes, joint, Some(kind)),
-                Shape::Paragraph | Shape::List | Shape::Item | Shape::Table | Shape::Quote | Shape::Footnote => {
-                    self.sentences(bytes, joint, kind)
-                }
+                Shape::Code | Shape::Statement | Shape::Html | Shape::Row => self.lines(bytes, joint, Some(kind)),
+                Shape::Paragraph
+                | Shape::List
+                | Shape::Item
+                | Shape::Table
+                | Shape::Quote
+                | Shape::Footnote
+                | Shape::Caption => self.sentences(bytes, joint, kind),
             };
         }
         let mut start = bytes.start;
@@ -122,15 +135,18 @@ impl Splitter<'_, '_> {
     }
 
     fn sentences(&mut self, bytes: Range<usize>, mut joint: Joint, kind: BlockKind) {
-        let starts = sentence_starts(&self.lengths.text[bytes.clone()]);
-        for sentence in pieces(&bytes, starts) {
-            let sentence = trim(self.lengths.text, sentence);
+        let text = &self.lengths.text[bytes.clone()];
+        let lines_end = !is_wrapped(text);
+        for piece in pieces(&bytes, sentence_starts(text)) {
+            let sentence = trim(self.lengths.text, piece.clone());
+            let end = sentence.end;
             if self.lengths.weight(&sentence) <= self.config.tokens_max {
                 self.push(sentence, joint, Some(kind));
             } else {
                 self.lines(sentence, joint, Some(kind));
             }
-            joint = Joint::Sentence;
+            let line_ends = lines_end && self.lengths.text[end..piece.end].contains('\n');
+            joint = if line_ends { Joint::Part } else { Joint::Sentence };
         }
     }
 
@@ -150,7 +166,7 @@ impl Splitter<'_, '_> {
 
     /// Pushes a piece, cut between words into pieces of about equal length if it does not fit a chunk.
     fn words(&mut self, mut bytes: Range<usize>, mut joint: Joint, kind: Option<BlockKind>) {
-        let Config { tokens_target, tokens_max } = self.config;
+        let (tokens_target, tokens_max) = (self.config.target(kind), self.config.tokens_max);
         if self.lengths.weight(&bytes) <= tokens_max {
             return self.push(bytes, joint, kind);
         }
@@ -186,10 +202,11 @@ impl Splitter<'_, '_> {
             let (joined, tokens) = (last.bytes.start..bytes.end, last.tokens.start..tokens.end);
             if length::weight(&tokens, &joined) <= self.config.tokens_target / ATOMS_PER_TARGET {
                 (last.bytes, last.tokens, last.kind) = (joined, tokens, join_kinds(last.kind, kind));
+                last.context = last.context.take().or_else(|| self.context.clone());
                 return;
             }
         }
-        self.atoms.push(Atom { bytes, tokens, joint, kind });
+        self.atoms.push(Atom { bytes, tokens, joint, kind, context: self.context.clone() });
     }
 }
 

@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use ibid_core::MediaType;
+
 use super::*;
 
 /// Counts as BERT's basic tokenizer does: a run of letters and digits is one token, so is any other visible character.
@@ -21,10 +23,22 @@ impl Tokenize for Words {
     }
 }
 
-const SMALL: Config = Config { tokens_target: 16, tokens_max: 32 };
+const SMALL: Config = sized(16, 32);
+
+const fn sized(tokens_target: u32, tokens_max: u32) -> Config {
+    Config {
+        tokens_target,
+        structured_target: tokens_target,
+        tokens_max,
+        overlap_tokens: 0,
+        context: Context::NamesOrSentence,
+    }
+}
 
 fn chunk(text: &str, media: MediaType, config: Config) -> Chunked {
-    Chunker::new(config).unwrap().chunk(text, media, &Words)
+    let outline = outline(text, media, &Limits::NONE).unwrap();
+    assert_eq!(outline.fits(text), Ok(()));
+    Chunker::new(config).unwrap().chunk(text, outline, &Words)
 }
 
 fn quotes<'t>(text: &'t str, chunked: &Chunked) -> Vec<&'t str> {
@@ -52,11 +66,13 @@ fn words(count: usize) -> String {
 
 #[test]
 fn limits_are_checked() {
-    let new = |tokens_target, tokens_max| Chunker::new(Config { tokens_target, tokens_max }).map(|_| ());
+    let new = |tokens_target, tokens_max| Chunker::new(sized(tokens_target, tokens_max)).map(|_| ());
     assert_eq!(new(16, 8192), Ok(()));
-    assert_eq!(new(15, 100), Err(ConfigError::Target { given: 15, tokens_max: 100 }));
-    assert_eq!(new(101, 100), Err(ConfigError::Target { given: 101, tokens_max: 100 }));
+    assert_eq!(new(15, 100), Err(ConfigError::Target { key: "tokens_target", given: 15, tokens_max: 100 }));
+    assert_eq!(new(101, 100), Err(ConfigError::Target { key: "tokens_target", given: 101, tokens_max: 100 }));
     assert_eq!(new(16, 8193), Err(ConfigError::Max { given: 8193 }));
+    let overlapping = Config { overlap_tokens: 9, ..SMALL };
+    assert_eq!(Chunker::new(overlapping).map(|_| ()), Err(ConfigError::Overlap { given: 9, overlap_max: 8 }));
 }
 
 #[test]
@@ -81,6 +97,30 @@ fn a_long_paragraph_is_cut_at_sentences_evenly() {
     let sentence = format!("A {}.", words(8));
     let pair = format!("{sentence} {sentence}");
     check(&format!("{pair} {pair}"), &[&pair, &pair]);
+}
+
+#[test]
+fn overlap_is_whole_sentences_of_one_paragraph() {
+    let (a, b, c) = ("Aa bb cc dd ee ff.", "Gg hh.", "Ii jj kk ll mm nn oo pp qq rr.");
+    let text = format!("{a} {b} {c}\n\nSs tt uu vv ww xx yy zz aa bb cc.");
+    let overlapping = |overlap_tokens| chunk(&text, MediaType::Plain, Config { overlap_tokens, ..sized(16, 20) });
+    let contexts = |chunked: &Chunked| -> Vec<Option<String>> {
+        chunked.chunks.iter().map(|chunk| Some(chunk.context?.quote(&text)?.to_owned())).collect()
+    };
+    let last = "Ss tt uu vv ww xx yy zz aa bb cc.";
+    let (without, with) = (overlapping(0), overlapping(4));
+    assert_eq!(quotes(&text, &without), [&format!("{a} {b}"), c, last]);
+    assert_eq!(contexts(&without), [None, Some(b.to_owned()), None]);
+    assert_eq!(quotes(&text, &with), [&format!("{a} {b}"), &format!("{b} {c}"), last]);
+    assert_eq!(contexts(&with), [None, Some(a.to_owned()), None]);
+}
+
+#[test]
+fn structured_blocks_have_a_target_of_their_own() {
+    let list = "- aa bb cc\n- dd ee ff\n- gg hh ii\n- jj kk ll\n- mm nn oo";
+    let text = format!("{}\n\n{list}", words(14));
+    let chunked = chunk(&text, MediaType::Markdown, Config { structured_target: 28, ..SMALL });
+    assert_eq!(quotes(&text, &chunked), [&words(14), list]);
 }
 
 #[test]
@@ -195,6 +235,13 @@ fn plain_text_has_headings_where_they_are_plain_to_see() {
 }
 
 #[test]
+fn a_list_item_never_begins_before_its_list() {
+    for text in ["  - ", "~~|a|b|\n|-|-|\n  - [ ] "] {
+        chunk(text, MediaType::Markdown, SMALL);
+    }
+}
+
+#[test]
 fn a_readme_as_a_whole() {
     let text = "\
 ---
@@ -225,7 +272,7 @@ Ask the crew[^1].
 
 [^1]: Or the harbour.
 ";
-    let config = Config { tokens_target: 40, tokens_max: 60 };
+    let config = sized(40, 60);
     let chunked = chunk(text, MediaType::Markdown, config);
     let rendered: Vec<String> = chunked
         .chunks
@@ -270,13 +317,18 @@ Ask the crew[^1].
 fn check_invariants(text: &str, media: MediaType, config: Config) -> Result<(), TestCaseError> {
     let chunked = chunk(text, media, config);
     prop_assert_eq!(&chunked, &chunk(text, media, config), "not deterministic");
-    let mut covered = vec![0u8; text.len()];
-    let mut end = 0;
+    let mut covered = vec![0u32; text.len()];
+    let (mut start, mut end) = (0, 0);
     for chunk in &chunked.chunks {
         let quote = chunk.span.quote(text).expect("a span is cut from its text");
         prop_assert_eq!(quote, quote.trim());
-        prop_assert!(chunk.span.range().start >= end, "overlap or disorder");
-        end = chunk.span.range().end;
+        let range = chunk.span.range();
+        prop_assert!(range.end > end && range.start >= start, "disorder");
+        let repeated = end.saturating_sub(range.start);
+        let mut tokens = Vec::new();
+        Words.token_starts(&text[range.start..range.start + repeated], &mut tokens);
+        prop_assert!(tokens.len() <= config.overlap_tokens as usize, "repeats {} tokens", tokens.len());
+        (start, end) = (range.start + repeated, range.end);
         let mut tokens = Vec::new();
         Words.token_starts(quote, &mut tokens);
         // A word cut in two is one token more than the tokenizer saw.
@@ -289,7 +341,8 @@ fn check_invariants(text: &str, media: MediaType, config: Config) -> Result<(), 
     }
     for (byte, char) in text.char_indices() {
         let count = covered[byte];
-        prop_assert!(if char.is_whitespace() { count <= 1 } else { count == 1 }, "byte {byte} is in {count} spans");
+        let once = config.overlap_tokens > 0 || count <= 1;
+        prop_assert!(once && (count >= 1 || char.is_whitespace()), "byte {byte} is in {count} spans");
     }
     Ok(())
 }
@@ -299,7 +352,10 @@ fn media() -> impl Strategy<Value = MediaType> {
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    (16u32..64, 0u32..64).prop_map(|(tokens_target, more)| Config { tokens_target, tokens_max: tokens_target + more })
+    (16u32..64, 16u32..64, 0u32..64, 0u32..=8).prop_map(|(tokens_target, structured_target, more, overlap_tokens)| {
+        let tokens_max = tokens_target.max(structured_target) + more;
+        Config { tokens_target, structured_target, tokens_max, overlap_tokens, context: Context::NamesOrSentence }
+    })
 }
 
 /// Pieces of Markdown which meet in ways nobody writes.
@@ -337,7 +393,7 @@ proptest! {
 #[test]
 fn hostile_texts_are_cut_in_time() {
     let repeated = |unit: &str| unit.repeat(200_000 / unit.len());
-    let config = Config { tokens_target: 200, tokens_max: 400 };
+    let config = sized(200, 400);
     for unit in [
         "[",
         ">",

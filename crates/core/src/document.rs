@@ -13,16 +13,105 @@ pub enum MediaType {
     Markdown,
     /// `text/plain`
     Plain,
+    /// `text/html`
+    Html,
+    /// `application/pdf`
+    Pdf,
+    /// Word: `application/vnd.openxmlformats-officedocument.wordprocessingml.document`
+    Docx,
+    /// PowerPoint: `application/vnd.openxmlformats-officedocument.presentationml.presentation`
+    Pptx,
+    /// Excel: `application/vnd.openxmlformats-officedocument.spreadsheetml.sheet`
+    Xlsx,
+    /// `text/csv`
+    Csv,
+    /// `text/tab-separated-values`
+    Tsv,
+    /// `application/json`
+    Json,
+    /// `application/jsonl`
+    JsonLines,
+    /// `application/yaml`
+    Yaml,
+    /// `message/rfc822`
+    Email,
+    /// Source code, as `text/x-rust`.
+    Code(CodeLanguage),
+}
+
+/// A programming language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CodeLanguage {
+    /// Rust.
+    Rust,
+    /// Python.
+    Python,
+    /// TypeScript.
+    TypeScript,
+    /// TypeScript with JSX.
+    Tsx,
+    /// JavaScript, JSX included.
+    JavaScript,
+    /// Go.
+    Go,
+    /// Java.
+    Java,
+    /// C.
+    C,
+    /// C++.
+    Cpp,
+    /// SQL.
+    Sql,
+    /// Shell.
+    Shell,
 }
 
 impl MediaType {
+    /// All of them.
+    pub const ALL: [MediaType; 24] = [
+        MediaType::Markdown,
+        MediaType::Plain,
+        MediaType::Html,
+        MediaType::Pdf,
+        MediaType::Docx,
+        MediaType::Pptx,
+        MediaType::Xlsx,
+        MediaType::Csv,
+        MediaType::Tsv,
+        MediaType::Json,
+        MediaType::JsonLines,
+        MediaType::Yaml,
+        MediaType::Email,
+        MediaType::Code(CodeLanguage::Rust),
+        MediaType::Code(CodeLanguage::Python),
+        MediaType::Code(CodeLanguage::TypeScript),
+        MediaType::Code(CodeLanguage::Tsx),
+        MediaType::Code(CodeLanguage::JavaScript),
+        MediaType::Code(CodeLanguage::Go),
+        MediaType::Code(CodeLanguage::Java),
+        MediaType::Code(CodeLanguage::C),
+        MediaType::Code(CodeLanguage::Cpp),
+        MediaType::Code(CodeLanguage::Sql),
+        MediaType::Code(CodeLanguage::Shell),
+    ];
+
     /// Reads a media type such as `text/markdown; charset=utf-8`. `None` for one that is not supported.
     pub fn parse(text: &str) -> Option<MediaType> {
-        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "text/markdown" | "text/x-markdown" => Some(MediaType::Markdown),
-            "text/plain" => Some(MediaType::Plain),
-            _ => None,
-        }
+        let name = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let other = match name.as_str() {
+            "text/x-markdown" => MediaType::Markdown,
+            "application/xhtml+xml" => MediaType::Html,
+            "text/json" => MediaType::Json,
+            "application/x-ndjson" | "application/ndjson" | "application/x-jsonlines" => MediaType::JsonLines,
+            "application/x-yaml" | "text/yaml" | "text/x-yaml" => MediaType::Yaml,
+            "text/rust" => MediaType::Code(CodeLanguage::Rust),
+            "text/typescript" | "application/typescript" => MediaType::Code(CodeLanguage::TypeScript),
+            "text/javascript" | "application/javascript" => MediaType::Code(CodeLanguage::JavaScript),
+            "application/sql" => MediaType::Code(CodeLanguage::Sql),
+            "application/x-sh" => MediaType::Code(CodeLanguage::Shell),
+            _ => return MediaType::ALL.into_iter().find(|media| media.as_str() == name),
+        };
+        Some(other)
     }
 
     /// The media type as it is written.
@@ -30,6 +119,48 @@ impl MediaType {
         match self {
             MediaType::Markdown => "text/markdown",
             MediaType::Plain => "text/plain",
+            MediaType::Html => "text/html",
+            MediaType::Pdf => "application/pdf",
+            MediaType::Docx => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            MediaType::Pptx => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+            MediaType::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            MediaType::Csv => "text/csv",
+            MediaType::Tsv => "text/tab-separated-values",
+            MediaType::Json => "application/json",
+            MediaType::JsonLines => "application/jsonl",
+            MediaType::Yaml => "application/yaml",
+            MediaType::Email => "message/rfc822",
+            MediaType::Code(CodeLanguage::Rust) => "text/x-rust",
+            MediaType::Code(CodeLanguage::Python) => "text/x-python",
+            MediaType::Code(CodeLanguage::TypeScript) => "text/x-typescript",
+            MediaType::Code(CodeLanguage::Tsx) => "text/x-tsx",
+            MediaType::Code(CodeLanguage::JavaScript) => "text/x-javascript",
+            MediaType::Code(CodeLanguage::Go) => "text/x-go",
+            MediaType::Code(CodeLanguage::Java) => "text/x-java",
+            MediaType::Code(CodeLanguage::C) => "text/x-c",
+            MediaType::Code(CodeLanguage::Cpp) => "text/x-c++",
+            MediaType::Code(CodeLanguage::Sql) => "text/x-sql",
+            MediaType::Code(CodeLanguage::Shell) => "text/x-shellscript",
+        }
+    }
+
+    /// Whether the text that is stored and cited is not the file's own: it was made from the file.
+    pub fn is_converted(self) -> bool {
+        match self {
+            MediaType::Html
+            | MediaType::Pdf
+            | MediaType::Docx
+            | MediaType::Pptx
+            | MediaType::Xlsx
+            | MediaType::Email => true,
+            MediaType::Markdown
+            | MediaType::Plain
+            | MediaType::Csv
+            | MediaType::Tsv
+            | MediaType::Json
+            | MediaType::JsonLines
+            | MediaType::Yaml
+            | MediaType::Code(_) => false,
         }
     }
 }
@@ -160,8 +291,12 @@ pub struct CollectionSettings {
     pub stemming: bool,
     /// Whether the language's stop words are left out.
     pub stop_words: bool,
-    /// A chunk's length that the chunker aims at, in the embedder's tokens.
+    /// A chunk's length that the chunker aims at, in the embedder's tokens; 0: what suits the kind of block.
     pub chunk_tokens: u32,
+    /// How many tokens of whole sentences a chunk repeats of the one before, within one running text.
+    pub chunk_overlap_tokens: u32,
+    /// Whether title, headings and repeated rows are embedded with a chunk, and searched as words of it.
+    pub chunk_context: bool,
     /// The types of metadata fields; a field not named here is free.
     pub metadata_schema: BTreeMap<String, ValueType>,
     /// How far its texts are trusted.

@@ -1,6 +1,6 @@
 //! What a search found.
 
-use crate::{ChunkId, CollectionName, DocumentId, MediaType, Metadata, Revision, Span};
+use crate::{ChunkId, CollectionName, DocumentId, MediaType, Metadata, Place, Revision, Span};
 
 /// A score and the place it gave in its list.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,8 +92,45 @@ pub struct Hit {
     pub text: String,
     /// The document's metadata.
     pub metadata: Metadata,
+    /// What is repeated with the chunk, elsewhere in the stored text: its table's header row, its code's imports.
+    pub context: Option<String>,
+    /// Where the chunk stands in the original, where the text was made from one.
+    pub places: Vec<Place>,
     /// What each stage thought of it.
     pub scores: Scores,
+    /// Other chunks that say the same in nearly the same words, in the order in which they would have been ranked.
+    pub duplicates: Vec<Duplicate>,
+    /// The piece of the document around it, where one is asked for.
+    pub passage: Option<Passage>,
+}
+
+/// A chunk that is not ranked beside the hit which it repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The collection it is from.
+    pub collection: CollectionName,
+    /// Its document.
+    pub document: DocumentId,
+    /// The document's revision that was searched.
+    pub revision: Revision,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Where it stands in the document's stored text.
+    pub span: Span,
+}
+
+/// A piece of a document around hits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passage {
+    /// It begins and ends with whole chunks.
+    Text {
+        /// Where it stands in the document's stored text.
+        span: Span,
+        /// Its text.
+        text: String,
+    },
+    /// It is the same as, or overlaps, that of a hit further up, which has both.
+    WithRank(u32),
 }
 
 #[cfg(test)]

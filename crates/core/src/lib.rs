@@ -8,6 +8,7 @@
 //! | `document.rs` | a document as it is stored, its metadata and who may read it                        |
 //! | `filter.rs`   | a condition on metadata, as a tree                                                  |
 //! | `span.rs`     | a piece of a stored text, in bytes                                                  |
+//! | `findings.rs` | what is noticed of a text and of a chunk while it is cut                            |
 //! | `chunk.rs`    | a piece of a document that is searched and cited                                    |
 //! | `hit.rs`      | what a search found, with the score of every stage on its own scale                 |
 //! | `citation.rs` | where a claim stands in a source                                                    |
@@ -21,6 +22,7 @@ mod chunk;
 mod citation;
 mod document;
 mod filter;
+mod findings;
 mod hit;
 mod keys;
 mod model;
@@ -28,11 +30,14 @@ mod names;
 mod span;
 mod tenant;
 
-pub use chunk::{BlockKind, Chunk};
+pub use chunk::{BlockKind, Bounds, Chunk, Place};
 pub use citation::{Citation, Verdict};
-pub use document::{CollectionSettings, Language, MediaType, Metadata, Principal, Readers, Trust, Value, ValueType};
+pub use document::{
+    CodeLanguage, CollectionSettings, Language, MediaType, Metadata, Principal, Readers, Trust, Value, ValueType,
+};
 pub use filter::{Compare, Filter, FilterError};
-pub use hit::{Floor, Hit, Ranked, Scores, context};
+pub use findings::{Findings, Likeness};
+pub use hit::{Duplicate, Floor, Hit, Passage as HitPassage, Ranked, Scores, context};
 pub use keys::{ChunkId, CollectionKey, DocumentKey, Generation, KeyDeriver, Label, PartitionKey, Revision, TenantKey};
 pub use model::{
     BoxFuture, Calibration, Embed, FinishReason, Generate, GenerateRequest, Generated, Generation as GenerationStream,

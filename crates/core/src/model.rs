@@ -73,6 +73,10 @@ pub trait Embed: Send + Sync + Debug {
     fn revision(&self) -> &str;
     /// Length of its vectors.
     fn dimension(&self) -> usize;
+    /// The longest text it reads to its end, in tokens, special ones included.
+    fn tokens_max(&self) -> usize {
+        usize::MAX
+    }
     /// One vector a text, in order, of length 1 in the Euclidean norm unless the model leaves that to who compares. A text
     /// that is too long is cut at the end.
     fn embed<'a>(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::{Bound, Range};
 use std::sync::{Arc, Weak};
 
-use ibid_core::{DocumentId, DocumentKey, Generation, Label, MediaType, Metadata, Reader, Readers, Revision};
+use ibid_core::{DocumentId, DocumentKey, Findings, Generation, Label, MediaType, Metadata, Reader, Readers, Revision};
 use ibid_ledger::{Sequence, StoredChunk, StoredDocument};
 use roaring::RoaringBitmap;
 
@@ -83,7 +83,7 @@ impl Meta {
             metadata: stored.metadata.clone(),
             readers: stored.readers.clone(),
             content_hash: stored.content_hash,
-            bytes: u64::from(stored.text.text_bytes()),
+            bytes: u64::from(stored.text.bytes()),
             updated_ms: stored.created_ms,
             replaces: stored.retain_ms.is_some(),
             first: stored.first,
@@ -99,6 +99,9 @@ pub(crate) struct Cut {
     /// The title: the client's, or the one found in the text; may be empty.
     pub(crate) title: String,
     pub(crate) chunks: Vec<StoredChunk>,
+    /// Whether the embedder reads title, headings and context with each chunk.
+    pub(crate) with_context: bool,
+    pub(crate) findings: Findings,
 }
 
 impl Cut {
@@ -502,6 +505,8 @@ pub struct DocumentInfo {
     pub chunks: u32,
     /// How many of them have vectors.
     pub chunks_embedded: u32,
+    /// What was noticed while it was cut; nothing before.
+    pub findings: Findings,
 }
 
 impl DocumentInfo {
@@ -520,6 +525,7 @@ impl DocumentInfo {
             stage,
             chunks: version.cut.as_ref().map_or(0, |cut| cut.count()),
             chunks_embedded: version.embedded,
+            findings: version.cut.as_ref().map(|cut| cut.findings.clone()).unwrap_or_default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, by what somebody does about it.
 
+use ibid_chunk::ParseError;
 use ibid_core::{CollectionName, ModelError};
 use ibid_ledger::LedgerError;
 use ibid_ledger::snapshot::SnapshotError;
@@ -30,6 +31,9 @@ pub enum EngineError {
     /// The client can mend its request.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// The document cannot be read.
+    #[error("content {0}")]
+    Unreadable(ParseError),
     /// A field that makes sense, but not of what there is now.
     #[error("{0}")]
     OutOfRange(Invalid),

@@ -15,6 +15,7 @@
 //! | `migration.rs`  | changing a collection's model while it is searched                                 |
 //! | `compare.rs`    | what two models find, side by side                                                 |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
+//! | `report.rs` | what was noticed while a collection's documents were read and cut |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
 //! | `past.rs`       | what is kept of earlier versions, and views of past generations                    |
 //! | `citation.rs`   | what has become of something cited                                                 |
@@ -66,6 +67,7 @@ mod partition;
 mod past;
 mod questions;
 mod recover;
+mod report;
 mod shred;
 mod snapshot;
 mod stages;
@@ -90,6 +92,7 @@ pub use invariants::{Invariant, Violation};
 pub use migration::{Migration, SecondStatus, Trial};
 pub use partition::{CollectionInfo, IngestStatus, Partition};
 pub use recover::{Mended, ViewKind};
-pub use snapshot::{Candidate, Found, Scope, Snapshot};
+pub use report::Report;
+pub use snapshot::{Candidate, Expand, Found, Passage, Scope, Snapshot};
 pub use tenants::{KeyInfo, KeyRequest, TenantInfo};
 pub use write::{Put, PutAck, ReadyChunk, check_vector};

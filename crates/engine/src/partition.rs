@@ -478,6 +478,32 @@ impl Partition {
     /// # Errors
     /// [`EngineError::NotFound`] also when the caller may not read it or that revision is not stored any more.
     pub fn document(&self, id: &DocumentId, revision: Option<Revision>) -> Result<(DocumentInfo, String), EngineError> {
+        let (info, stored) = self.stored_document(id, revision)?;
+        Ok((info, stored.text.unpack().map_err(EngineError::of_ledger)?))
+    }
+
+    /// A document's record and its own bytes: what its stored text was made from, or the text itself.
+    ///
+    /// # Errors
+    /// As [`Partition::document`].
+    pub fn original(
+        &self,
+        id: &DocumentId,
+        revision: Option<Revision>,
+    ) -> Result<(DocumentInfo, Vec<u8>), EngineError> {
+        let (info, stored) = self.stored_document(id, revision)?;
+        let bytes = match &stored.made_from {
+            Some(made_from) => made_from.original.unpack_bytes(),
+            None => stored.text.unpack().map(String::into_bytes),
+        };
+        Ok((info, bytes.map_err(EngineError::of_ledger)?))
+    }
+
+    fn stored_document(
+        &self,
+        id: &DocumentId,
+        revision: Option<Revision>,
+    ) -> Result<(DocumentInfo, StoredDocument), EngineError> {
         let missing = || EngineError::NotFound { kind: "document", name: id.to_string() };
         let (mut version, chunked, stage) = {
             let documents = self.state.documents();
@@ -497,8 +523,7 @@ impl Partition {
         };
         self.state.cut(&mut version, chunked)?;
         let info = DocumentInfo::of(id, &version, stage);
-        let put = version.put;
-        Ok((info, self.state.text(put)?))
+        Ok((info, self.state.stored(version.put)?))
     }
 
     /// The documents that the caller may read and `filter` lets through, by id from the one after `after`; at most `limit`.

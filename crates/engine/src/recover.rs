@@ -9,7 +9,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 
-use ibid_chunk::Chunker;
+use ibid_chunk::{Chunker, Context};
 use ibid_core::{CollectionName, CollectionSettings, DocumentKey, Generation, Label, PartitionKey, Revision};
 use ibid_ledger::{Head, Ledger, ModelKey, ModelVersion, Record, SecondModel, Sequence};
 use ibid_lexical::{Analysis, Changes, LexicalError, LexicalIndex, Storage};
@@ -75,15 +75,18 @@ pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &Collecti
     let models = Models::of(shared, name, entry)?;
     let heads = shared.ledger.heads(entry.key).map_err(EngineError::of_ledger)?;
     models.refuse_others(&shared.ledger, name, &heads)?;
-    let mut documents = read_documents(shared, entry, &models, &heads, &HashMap::new())?;
     let mut findings = Findings::default();
-    let mut lanes = open_lanes(shared, entry, &models, &documents, &mut findings)?;
+    let (mut documents, indexes) = read_all(shared, entry, &models, &heads)?;
+    let mut lanes = open_lanes(shared, entry, &models, indexes.vectors, &documents, &mut findings)?;
     if !findings.recut.is_empty() {
         // Their labels go with the vectors that cannot be read; cut again, they get others.
         documents = read_documents(shared, entry, &models, &heads, &findings.recut)?;
-        lanes = open_lanes(shared, entry, &models, &documents, &mut Findings::default())?;
+        let vectors = read_vectors(shared, entry, &models)?;
+        lanes = open_lanes(shared, entry, &models, vectors, &documents, &mut Findings::default())?;
     }
-    let (reading, mended) = read_as(shared, entry, entry.settings.clone(), &documents.served(), documents.generation)?;
+    let settings = entry.settings.clone();
+    let (reading, mended) =
+        make_equal(shared, entry, settings, indexes.words, &documents.served(), documents.generation)?;
     findings.mended.extend(mended);
     let (to_cut, to_embed) = unfinished(&documents);
     let to_second = unfinished_second(&documents);
@@ -101,6 +104,51 @@ pub(crate) fn open(shared: &Arc<Shared>, name: &CollectionName, entry: &Collecti
     state.lock(&state.to_embed).extend(to_embed);
     state.lock(&state.to_second).extend(to_second);
     Ok(state)
+}
+
+/// A partition's indexes as its folder has them.
+struct Indexes {
+    vectors: Vectors,
+    words: Words,
+}
+
+/// Indexes of vectors, of the serving model and of the second one.
+struct Vectors {
+    serving: ReadVectors,
+    second: Option<ReadVectors>,
+}
+
+struct ReadVectors {
+    index: VectorIndex,
+    /// The generation that it was saved at.
+    checkpoint: Option<u64>,
+    made_anew: bool,
+}
+
+/// An index of words, and whether it is made anew.
+type Words = (LexicalIndex, bool);
+
+/// The documents, and the indexes as they are: side by side where there is much to read.
+fn read_all(
+    shared: &Shared,
+    entry: &CollectionEntry,
+    models: &Models,
+    heads: &[(DocumentKey, Head)],
+) -> Result<(Documents, Indexes), EngineError> {
+    let documents = || read_documents(shared, entry, models, heads, &HashMap::new());
+    let vectors = || read_vectors(shared, entry, models);
+    let words = || open_lexical(shared, entry, analysis(&entry.settings));
+    if heads.len() < PARALLEL_FROM || shared.parts.pool.threads() < 2 {
+        let documents = documents()?;
+        return Ok((documents, Indexes { vectors: vectors()?, words: words()? }));
+    }
+    std::thread::scope(|scope| {
+        let (vectors, words) = (scope.spawn(vectors), scope.spawn(words));
+        let documents = documents();
+        let vectors = vectors.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        let words = words.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        Ok((documents?, Indexes { vectors, words }))
+    })
 }
 
 /// A partition's documents as opening it now would find them.
@@ -188,7 +236,8 @@ pub(crate) fn reread(state: &State, settings: CollectionSettings) -> Result<Read
         let documents = state.documents();
         (documents.served(), documents.generation)
     };
-    read_as(&state.shared, &entry, settings, &served, generation).map(|(reading, _)| reading)
+    let words = open_lexical(&state.shared, &entry, analysis(&settings))?;
+    make_equal(&state.shared, &entry, settings, words, &served, generation).map(|(reading, _)| reading)
 }
 
 /// The collection with another index of words in the place of a damaged one.
@@ -296,10 +345,10 @@ fn read_version(
 
 pub(crate) fn read_cut(ledger: &Ledger, position: Sequence) -> Result<Arc<Cut>, EngineError> {
     let record = ledger.read(position).map_err(EngineError::of_ledger)?;
-    let Record::DocumentChunked { first_label, title, chunks, .. } = record else {
+    let Record::DocumentChunked { first_label, title, chunks, with_context, findings, .. } = record else {
         return Err(EngineError::Damaged("the ledger has another record where chunks should be".to_owned()));
     };
-    Ok(Arc::new(Cut { first_label, title, chunks }))
+    Ok(Arc::new(Cut { first_label, title, chunks, with_context, findings }))
 }
 
 pub(crate) fn unfinished(documents: &Documents) -> (Vec<CutWork>, Vec<EmbedWork>) {
@@ -322,18 +371,16 @@ pub(crate) fn unfinished_second(documents: &Documents) -> Vec<EmbedWork> {
 }
 
 /// Opens the index of words and makes it hold what is served. Also says what was wrong with it.
-fn read_as(
+/// An index of words, made equal to what is served.
+fn make_equal(
     shared: &Shared,
     entry: &CollectionEntry,
     settings: CollectionSettings,
+    (lexical, made_anew): Words,
     served: &[(DocumentKey, Version)],
     generation: Generation,
 ) -> Result<(Reading, Option<Mended>), EngineError> {
     let chunker = chunker(&settings)?;
-    let analysis = analysis(&settings);
-    let folder = shared.partition_folder(entry.key).join(LEXICAL);
-    let (lexical, made_anew) = open_lexical(shared, entry, &folder, analysis)?;
-
     let cuts = || served.iter().filter_map(|(_, version)| version.cut.as_ref());
     let expected: RoaringBitmap = cuts().flat_map(|cut| cut.labels()).collect();
     let held = lexical.snapshot().labels().map_err(EngineError::of_lexical)?;
@@ -392,12 +439,8 @@ pub(crate) fn analysis(settings: &CollectionSettings) -> Analysis {
 }
 
 /// Also says whether it is made anew, for damage.
-fn open_lexical(
-    shared: &Shared,
-    entry: &CollectionEntry,
-    folder: &Path,
-    analysis: Analysis,
-) -> Result<(LexicalIndex, bool), EngineError> {
+fn open_lexical(shared: &Shared, entry: &CollectionEntry, analysis: Analysis) -> Result<Words, EngineError> {
+    let folder = &shared.partition_folder(entry.key).join(LEXICAL);
     let storage = match shared.parts.views {
         Views::Memory => Storage::Memory,
         Views::Folder => {
@@ -418,20 +461,18 @@ fn open_lexical(
 }
 
 fn chunker(settings: &CollectionSettings) -> Result<Chunker, EngineError> {
-    // A fifth more than aimed at, so that a paragraph which is a little longer stays whole.
-    let tokens_max = settings.chunk_tokens + settings.chunk_tokens / 5;
-    Chunker::new(ibid_chunk::Config { tokens_target: settings.chunk_tokens, tokens_max })
-        .map_err(|error| EngineError::Unfit(format!("the collection's chunk_tokens: {error}")))
+    let CollectionSettings { chunk_tokens, chunk_overlap_tokens: overlap_tokens, chunk_context, .. } = *settings;
+    let context = if chunk_context { Context::Names } else { Context::Nothing };
+    let config = match chunk_tokens {
+        0 => ibid_chunk::Config::auto(),
+        tokens => ibid_chunk::Config::fixed(tokens),
+    };
+    Chunker::new(ibid_chunk::Config { overlap_tokens, context, ..config })
+        .map_err(|error| EngineError::Unfit(format!("the collection's chunking: {error}")))
 }
 
-/// Opens an index of vectors a model, and removes those of models that are gone.
-fn open_lanes(
-    shared: &Shared,
-    entry: &CollectionEntry,
-    models: &Models,
-    documents: &Documents,
-    findings: &mut Findings,
-) -> Result<Lanes, EngineError> {
+/// Reads an index of vectors a model, and removes those of models that are gone.
+fn read_vectors(shared: &Shared, entry: &CollectionEntry, models: &Models) -> Result<Vectors, EngineError> {
     let known = [Some(models.serving_key), models.second_key].map(|key| key.map(folder_of));
     let folder = shared.partition_folder(entry.key);
     for name in shared.parts.disk.list(&folder).unwrap_or_default() {
@@ -441,16 +482,33 @@ fn open_lanes(
             remove_index(shared, entry.key, &folder.join(name));
         }
     }
-    let mut open =
-        |model: &Arc<dyn EmbedModel>, which| open_lane(shared, entry, Arc::clone(model), which, documents, findings);
+    let read = |model: &Arc<dyn EmbedModel>| read_index(shared, entry, &**model);
+    let second = models.second.as_ref().and_then(|(_, model)| model.as_ref());
+    let second = second.map(read).transpose()?;
+    Ok(Vectors { serving: read(&models.serving)?, second })
+}
+
+/// Makes the indexes of vectors hold what is served and embedded.
+fn open_lanes(
+    shared: &Shared,
+    entry: &CollectionEntry,
+    models: &Models,
+    vectors: Vectors,
+    documents: &Documents,
+    findings: &mut Findings,
+) -> Result<Lanes, EngineError> {
+    let mut open = |model: &Arc<dyn EmbedModel>, which, read| {
+        open_lane(shared, entry, Arc::clone(model), which, read, documents, findings)
+    };
     let second = match &models.second {
         Some((record, model)) => {
-            let lane = model.as_ref().map(|model| open(model, Which::Second)).transpose()?;
+            let read = model.as_ref().zip(vectors.second);
+            let lane = read.map(|(model, read)| open(model, Which::Second, read)).transpose()?;
             Some(Second::new(record.clone(), lane))
         }
         None => None,
     };
-    let serving = Arc::new(open(&models.serving, Which::Serving)?);
+    let serving = Arc::new(open(&models.serving, Which::Serving, vectors.serving)?);
     Ok(Lanes { serving, since: models.since, second })
 }
 
@@ -480,29 +538,35 @@ pub(crate) fn vector_config(shared: &Shared, dimension: usize) -> ibid_vector::C
     }
 }
 
-/// Opens an index of vectors and makes it hold what is served and embedded.
+/// Reads the index of a model's vectors; an empty one for one that is damaged.
+fn read_index(shared: &Shared, entry: &CollectionEntry, model: &dyn EmbedModel) -> Result<ReadVectors, EngineError> {
+    let config = vector_config(shared, model.dimension());
+    let disk = &*shared.parts.disk;
+    let folder = shared.partition_folder(entry.key).join(folder_of(version_of(model).key()));
+    match VectorIndex::open(disk, &folder, config) {
+        Ok((index, checkpoint)) => Ok(ReadVectors { index, checkpoint, made_anew: false }),
+        Err(error) => {
+            tracing::warn!(partition = %entry.key, error = &error as &dyn std::error::Error, "making the index of vectors anew");
+            disk.remove_dir_all(&folder)
+                .map_err(|source| EngineError::Io { doing: "remove a damaged index", source })?;
+            let index = VectorIndex::new(config).map_err(|error| EngineError::Unfit(error.to_string()))?;
+            Ok(ReadVectors { index, checkpoint: None, made_anew: true })
+        }
+    }
+}
+
+/// Makes an index of vectors hold what is served and embedded.
 fn open_lane(
     shared: &Shared,
     entry: &CollectionEntry,
     model: Arc<dyn EmbedModel>,
     which: Which,
+    ReadVectors { index, checkpoint, made_anew }: ReadVectors,
     documents: &Documents,
     findings: &mut Findings,
 ) -> Result<Lane, EngineError> {
     let version = version_of(&*model);
     let model_key = version.key();
-    let config = vector_config(shared, model.dimension());
-    let disk = &*shared.parts.disk;
-    let folder = shared.partition_folder(entry.key).join(folder_of(model_key));
-    let (index, checkpoint, made_anew) = match VectorIndex::open(disk, &folder, config) {
-        Ok((index, checkpoint)) => (index, checkpoint, false),
-        Err(error) => {
-            tracing::warn!(partition = %entry.key, error = &error as &dyn std::error::Error, "making the index of vectors anew");
-            disk.remove_dir_all(&folder)
-                .map_err(|source| EngineError::Io { doing: "remove a damaged index", source })?;
-            (VectorIndex::new(config).map_err(|error| EngineError::Unfit(error.to_string()))?, None, true)
-        }
-    };
     let served = || documents.listed(None).filter_map(|(key, entry)| entry.served().map(|version| (key, version)));
     let expected: RoaringBitmap = served().flat_map(|(_, version)| embedded_labels(version, which)).collect();
     let snapshot = index.snapshot();

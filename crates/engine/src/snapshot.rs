@@ -1,13 +1,17 @@
 //! One question's view of a partition.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use ibid_core::{ChunkId, DocumentId, Filter, Generation, Label, MediaType, Metadata, Reader, Revision, Span};
+use ibid_core::{
+    ChunkId, DocumentId, Filter, Generation, Label, Likeness, MediaType, Metadata, Place, Reader, Revision, Span,
+};
+use ibid_ledger::StoredChunk;
 use ibid_runtime::Ctx;
 use roaring::RoaringBitmap;
 
 use crate::config::EmbedModel;
-use crate::documents::Documents;
+use crate::documents::{Documents, Labelled};
 use crate::error::EngineError;
 use crate::partition::State;
 use crate::past::Past;
@@ -59,6 +63,28 @@ pub struct Candidate {
     pub chunk: ChunkId,
     /// The arm's score: BM25 or cosine.
     pub score: f32,
+    /// What its words are like.
+    pub likeness: Likeness,
+}
+
+/// How much of its document comes with a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expand {
+    /// The chunk alone.
+    None,
+    /// The chunk before and the one after.
+    Neighbours,
+    /// All chunks around it under the same headings, as far as [`Snapshot::PASSAGE_BYTES_MAX`] goes.
+    Section,
+}
+
+/// A piece of a document around a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// In the stored text.
+    pub span: Span,
+    /// Its text.
+    pub text: String,
 }
 
 /// A chunk with its text and its document's record.
@@ -84,6 +110,10 @@ pub struct Found {
     pub heading_path: Vec<String>,
     /// The document's metadata.
     pub metadata: Metadata,
+    /// What is repeated with the chunk, elsewhere in the stored text: its table's header row, its code's imports.
+    pub context: Option<String>,
+    /// Where the chunk stands in the original.
+    pub places: Vec<Place>,
 }
 
 /// A partition at one generation, as one reader sees it. Later writes do not change it.
@@ -142,10 +172,70 @@ impl Snapshot {
         self.resolving(|documents| {
             let candidate = |(label, score)| {
                 let (labelled, ordinal) = documents.resolve(label)?;
-                Some(Candidate { label, chunk: labelled.cut.chunks[ordinal].id, score })
+                let StoredChunk { id, likeness, .. } = labelled.cut.chunks[ordinal];
+                Some(Candidate { label, chunk: id, score, likeness })
             };
             found.into_iter().filter_map(candidate).collect()
         })
+    }
+
+    fn labelled(&self, label: Label) -> Result<(Arc<Labelled>, usize), EngineError> {
+        let resolved =
+            self.resolving(|documents| documents.resolve(label).map(|(one, ordinal)| (Arc::clone(one), ordinal)));
+        resolved.ok_or_else(|| EngineError::Damaged(format!("chunk {label} belongs to no document")))
+    }
+
+    /// Where the chunk stands that a candidate stands for: its document, revision, id and span.
+    ///
+    /// # Errors
+    /// [`EngineError::Damaged`]: there is no such chunk.
+    pub fn locate(&self, label: Label) -> Result<(DocumentId, Revision, ChunkId, Span), EngineError> {
+        let (labelled, ordinal) = self.labelled(label)?;
+        let stored = &labelled.cut.chunks[ordinal];
+        Ok((labelled.id.clone(), labelled.revision, stored.id, stored.chunk.span))
+    }
+
+    /// The longest passage, in bytes: beyond it neighbours are left out, the nearer side first to be taken in.
+    pub const PASSAGE_BYTES_MAX: u32 = 16 << 10;
+
+    /// The bytes of the stored text around a chunk.
+    ///
+    /// # Errors
+    /// [`EngineError`]: there is no such chunk.
+    pub fn passage_bytes(&self, label: Label, expand: Expand) -> Result<Range<usize>, EngineError> {
+        let (labelled, ordinal) = self.labelled(label)?;
+        let chunks = &labelled.cut.chunks;
+        let belongs = |other: usize| match expand {
+            Expand::None => false,
+            Expand::Neighbours => other.abs_diff(ordinal) <= 1,
+            Expand::Section => chunks[other].chunk.heading_path == chunks[ordinal].chunk.heading_path,
+        };
+        let (mut first, mut last) = (ordinal, ordinal);
+        loop {
+            let fits = |first: usize, last: usize| {
+                let (start, end) = (chunks[first].chunk.span.start(), chunks[last].chunk.span.end());
+                end.saturating_sub(start) <= Snapshot::PASSAGE_BYTES_MAX
+            };
+            let before = first > 0 && belongs(first - 1) && fits(first - 1, last);
+            first -= usize::from(before);
+            let after = last + 1 < chunks.len() && belongs(last + 1) && fits(first, last + 1);
+            last += usize::from(after);
+            if !before && !after {
+                return Ok(chunks[first].chunk.span.range().start..chunks[last].chunk.span.range().end);
+            }
+        }
+    }
+
+    /// A piece of the text of the document that a chunk is from, read from the ledger.
+    ///
+    /// # Errors
+    /// [`EngineError`]: the stored text is damaged or cannot be read.
+    pub fn passage(&self, label: Label, bytes: Range<usize>) -> Result<Passage, EngineError> {
+        let (labelled, _) = self.labelled(label)?;
+        let text = self.state.text(labelled.put)?;
+        let span = Span::of(&text, bytes);
+        let span = span.ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
+        Ok(Passage { span, text: text[span.range()].to_owned() })
     }
 
     /// The chunk a candidate stands for, read from the ledger.
@@ -153,10 +243,7 @@ impl Snapshot {
     /// # Errors
     /// [`EngineError`]: the stored text is damaged or cannot be read.
     pub fn find(&self, label: Label) -> Result<Found, EngineError> {
-        let resolved =
-            self.resolving(|documents| documents.resolve(label).map(|(one, ordinal)| (Arc::clone(one), ordinal)));
-        let (labelled, ordinal) =
-            resolved.ok_or_else(|| EngineError::Damaged(format!("chunk {label} belongs to no document")))?;
+        let (labelled, ordinal) = self.labelled(label)?;
         let text = self.state.text(labelled.put)?;
         let stored = &labelled.cut.chunks[ordinal];
         let quote = stored.chunk.span.quote(&text).ok_or_else(|| {
@@ -173,6 +260,8 @@ impl Snapshot {
             media_type: labelled.meta.media_type,
             heading_path: stored.chunk.heading_path.clone(),
             metadata: labelled.meta.metadata.clone(),
+            context: stored.chunk.context.and_then(|span| span.quote(&text)).map(str::to_owned),
+            places: stored.chunk.places.clone(),
         })
     }
 }

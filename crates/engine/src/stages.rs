@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use futures::executor::block_on;
-use ibid_core::{CollectionSettings, DocumentKey, PartitionKey, Revision, context};
+use ibid_core::{BlockKind, Chunk, CollectionSettings, DocumentKey, PartitionKey, Revision, context};
 use ibid_ledger::StoredChunk;
 use ibid_lexical::{Changes, Entry as Words};
 use ibid_runtime::{Clock, PoolError};
@@ -171,10 +171,15 @@ fn compute<T: Send + 'static>(state: &State, work: impl FnOnce() -> T + Send + '
     })
 }
 
-/// What the encoder reads of a chunk.
-fn encoder_input(title: &str, heading_path: &[String], content: &str) -> String {
-    let context = context(title, heading_path);
-    if context.is_empty() { content.to_owned() } else { format!("{context}\n{content}") }
+/// What the encoder reads of a chunk: title and headings, then what is repeated with it, then its words.
+fn encoder_input(title: &str, with_context: bool, chunk: &Chunk, text: &str, content: &str) -> String {
+    if !with_context {
+        return content.to_owned();
+    }
+    let headings = context(title, &chunk.heading_path);
+    let repeated = chunk.context.and_then(|span| span.quote(text)).unwrap_or_default();
+    let parts = [&headings, repeated, content];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// What the index of words gets of a version.
@@ -182,10 +187,17 @@ pub(crate) fn words_of(cut: &Cut, text: &str) -> Result<Vec<Words>, EngineError>
     let words = |(label, stored): (u32, &StoredChunk)| {
         let content = stored.chunk.span.quote(text);
         let content = content.ok_or_else(|| EngineError::Damaged("a chunk lies outside its text".to_owned()))?;
+        if !cut.with_context {
+            return Ok(Words { label, title: String::new(), headings: String::new(), text: content.to_owned() });
+        }
+        // A header row names what stands below it. The sentence before a chunk is words of another one.
+        let names = matches!(stored.chunk.kind, BlockKind::Table | BlockKind::Code);
+        let repeated = stored.chunk.context.filter(|_| names).and_then(|span| span.quote(text));
+        let headings = stored.chunk.heading_path.iter().map(String::as_str).chain(repeated);
         Ok(Words {
             label,
             title: cut.title.clone(),
-            headings: stored.chunk.heading_path.join("\n"),
+            headings: headings.collect::<Vec<_>>().join("\n"),
             text: content.to_owned(),
         })
     };

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use futures::channel::oneshot;
+use ibid_chunk::{Limits, ParseError};
 use ibid_core::{
     CollectionSettings, DocumentId, DocumentKey, Generation, MediaType, Metadata, Readers, Revision, Span, Value,
 };
-use ibid_ledger::{Compressed, EarlierPut, Record, StoredDocument};
+use ibid_ledger::{Compressed, EarlierPut, MadeFrom, Record, StoredDocument};
 use ibid_runtime::Ctx;
 
 use crate::config::EmbedModel;
@@ -31,9 +32,10 @@ pub struct Put {
     pub metadata: Metadata,
     /// Who may read it.
     pub readers: Readers,
-    /// Its text.
-    pub text: String,
-    /// Chunks made by the client; none: the engine cuts.
+    /// Its bytes.
+    pub content: Vec<u8>,
+    /// Chunks made by the client; none: the engine cuts. Not for a format whose stored text is made from it: nobody knows its
+    /// bytes beforehand.
     pub chunks: Vec<ReadyChunk>,
     /// Makes repeating the call harmless.
     pub idempotency_key: Option<String>,
@@ -78,7 +80,7 @@ impl Partition {
     pub async fn put(&self, ctx: &Ctx, put: Put) -> Result<PutAck, EngineError> {
         let shared = &self.state.shared;
         let model = Arc::clone(&self.state.lanes().serving.model);
-        validate(&put, &self.settings(), model.dimension(), shared.config.document_bytes_max)?;
+        validate(&put, &self.settings(), shared.config.document_bytes_max)?;
         ctx.check()?;
         if self.state.is_gone() {
             return Err(EngineError::NotFound { kind: "collection", name: self.name().to_string() });
@@ -86,17 +88,15 @@ impl Partition {
         let (wait_for, key) = (put.wait_for, self.document_key(&put.id));
         let idempotency = put.idempotency_key.as_ref().map(|text| shared.idempotency_hash(self.state.key, key, text));
         let (keys, tenant) = (shared.keys.clone(), self.state.key.tenant);
-        let (put, content_hash, text) = shared
+        let (put, content_hash) = shared
             .parts
             .pool
             .run_on_bytes(ctx, bytes_of(&put), move || {
                 let content_hash = keys.content(tenant, &content_bytes(&put));
-                let text = Compressed::pack(&put.text);
-                (put, content_hash, text)
+                (put, content_hash)
             })
             .await
             .map_err(EngineError::of_pool)?;
-        let text = text.map_err(EngineError::of_ledger)?;
 
         let claim = match idempotency {
             None => None,
@@ -121,7 +121,10 @@ impl Partition {
             return self.ack(ctx, key, revision, generation, wait_for, true).await;
         }
         shared.room_for_one_more()?;
-        let (revision, generation) = self.commit_put(ctx, put, text, key, content_hash, claim, &model).await?;
+        let (bytes, dimension, reading) = (bytes_of(&put), model.dimension(), ctx.clone());
+        let readable = shared.parts.pool.run_on_bytes(ctx, bytes, move || read(&reading, put, dimension));
+        let readable = readable.await.map_err(EngineError::of_pool)??;
+        let (revision, generation) = self.commit_put(ctx, readable, key, content_hash, claim, &model).await?;
         let mut ack = self.ack(ctx, key, revision, generation, wait_for, false).await?;
         if hidden {
             ack.chunks_new += std::mem::take(&mut ack.chunks_reused);
@@ -154,18 +157,13 @@ impl Partition {
     async fn commit_put(
         &self,
         ctx: &Ctx,
-        put: Put,
-        text: Compressed,
+        Readable { put, ready, text, made_from }: Readable,
         key: DocumentKey,
         content_hash: [u8; 32],
         claim: Option<Claim>,
         model: &Arc<dyn EmbedModel>,
     ) -> Result<(Revision, Generation), EngineError> {
         let shared = &self.state.shared;
-        let ready = put.chunks.into_iter().map(|chunk| {
-            let span = Span::of(&put.text, chunk.bytes).expect("validated: a span of the text");
-            ibid_ledger::ReadyChunk { span, vector: chunk.vector.unwrap_or_default() }
-        });
         let mut stored = StoredDocument {
             id: put.id.clone(),
             revision: Revision(0),
@@ -178,8 +176,9 @@ impl Partition {
             readers: put.readers,
             content_hash,
             idempotency: claim.as_ref().map(|claim| claim.hash),
-            ready: ready.collect(),
+            ready,
             text,
+            made_from,
             retain_ms: None,
             first: Revision(0),
         };
@@ -356,23 +355,66 @@ impl Version {
 /// How much there is to hash and to compress, about.
 fn bytes_of(put: &Put) -> usize {
     let vectors = put.chunks.iter().filter_map(|chunk| chunk.vector.as_ref());
-    put.text.len() + vectors.map(|vector| size_of_val(vector.as_slice())).sum::<usize>()
+    put.content.len() + vectors.map(|vector| size_of_val(vector.as_slice())).sum::<usize>()
 }
 
 /// Everything that makes a put another one than before: content, what is said of it, and who may read it.
 fn content_bytes(put: &Put) -> Vec<u8> {
     let ready: Vec<(usize, usize, &Option<Vec<f32>>)> =
         put.chunks.iter().map(|chunk| (chunk.bytes.start, chunk.bytes.end, &chunk.vector)).collect();
-    let parts = (put.media_type, &put.title, &put.source_uri, &put.metadata, &put.readers, &put.text, ready);
+    let parts = (put.media_type, &put.title, &put.source_uri, &put.metadata, &put.readers, &put.content, ready);
     postcard::to_stdvec(&parts).expect("plain data in memory always serialises")
 }
 
-fn validate(put: &Put, settings: &CollectionSettings, dimension: usize, bytes_max: usize) -> Result<(), Invalid> {
-    if put.text.trim().is_empty() {
+/// A put whose content was read.
+struct Readable {
+    put: Put,
+    ready: Vec<ibid_ledger::ReadyChunk>,
+    text: Compressed,
+    made_from: Option<MadeFrom>,
+}
+
+/// Reads the content: its text, and what the text alone does not tell.
+fn read(ctx: &Ctx, mut put: Put, dimension: usize) -> Result<Readable, EngineError> {
+    let content = std::mem::take(&mut put.content);
+    let is_made = put.media_type.is_converted();
+    if is_made && !put.chunks.is_empty() {
+        let problem = "are given for a format whose stored text is made from it; put its text as text/plain";
+        return Err(Invalid::new("header.chunks", problem).into());
+    }
+    let limits = Limits { stop: &|| ctx.check().is_err(), ..Limits::NONE };
+    let parsed = ibid_chunk::parse(&content, put.media_type, &limits).map_err(|error| match (error, ctx.check()) {
+        (ParseError::Stopped, Err(stopped)) => EngineError::Stopped(stopped),
+        (error, _) => EngineError::Unreadable(error),
+    })?;
+    if parsed.text.trim().is_empty() {
+        return Err(Invalid::new("content", "is empty, expected text").into());
+    }
+    validate_chunks(&put.chunks, &parsed.text, dimension)?;
+    let ready = std::mem::take(&mut put.chunks).into_iter().map(|chunk| {
+        let span = Span::of(&parsed.text, chunk.bytes).expect("validated: a span of the text");
+        ibid_ledger::ReadyChunk { span, vector: chunk.vector.unwrap_or_default() }
+    });
+    let ready = ready.collect();
+    let text = Compressed::pack(&parsed.text).map_err(EngineError::of_ledger)?;
+    let made_from = is_made.then(|| {
+        let outline = postcard::to_stdvec(&parsed.outline).expect("plain data in memory always serialises");
+        Ok(MadeFrom {
+            original: Compressed::pack_bytes(&content)?,
+            reader: ibid_chunk::VERSION.to_owned(),
+            outline: Compressed::pack_bytes(&outline)?,
+        })
+    });
+    let made_from = made_from.transpose().map_err(EngineError::of_ledger)?;
+    Ok(Readable { put, ready, text, made_from })
+}
+
+fn validate(put: &Put, settings: &CollectionSettings, bytes_max: usize) -> Result<(), Invalid> {
+    if put.content.trim_ascii().is_empty() {
         return Err(Invalid::new("content", "is empty, expected text"));
     }
-    if put.text.len() > bytes_max {
-        let problem = format!("has {} bytes, expected at most {bytes_max}", put.text.len());
+    if put.content.len() > bytes_max {
+        let problem = format!("has {} bytes, expected at most {bytes_max}", put.content.len());
         return Err(Invalid::new("content", problem));
     }
     for (field, value) in &put.metadata {
@@ -388,7 +430,7 @@ fn validate(put: &Put, settings: &CollectionSettings, dimension: usize, bytes_ma
     {
         return Err(Invalid::new(format!("header.metadata[{field}]"), "is not a number"));
     }
-    validate_chunks(&put.chunks, &put.text, dimension)
+    Ok(())
 }
 
 fn validate_chunks(chunks: &[ReadyChunk], text: &str, dimension: usize) -> Result<(), Invalid> {

@@ -76,6 +76,10 @@ impl<M: Embed + ?Sized> Embed for CachedEmbed<M> {
         self.inner.dimension()
     }
 
+    fn tokens_max(&self) -> usize {
+        self.inner.tokens_max()
+    }
+
     fn embed<'a>(
         &'a self,
         ctx: &'a Ctx,

@@ -1,13 +1,15 @@
-//! A labelled set in our own layout: `questions.jsonl` beside one folder of files a tenant.
+//! A labelled set in our own layout: `questions*.jsonl` beside one folder of files a tenant.
 //!
 //! A document's id is its path below its tenant's folder, with `/` between the parts. A question's spans are bytes of
-//! the files as they are stored, and each line repeats the words they stand for, so that an edit to a file cannot move a
-//! label unseen.
+//! the texts as they are stored, and each line repeats the words they stand for, so that an edit to a file cannot move a
+//! label unseen. A span of a text that is made from its file (PDF, say) may give the words alone, where they stand once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
+use ibid_chunk::{Limits, detect, parse};
 use ibid_core::{DocumentId, MediaType, Span, TenantName};
 use serde::Deserialize;
 
@@ -70,9 +72,11 @@ pub struct Question {
 /// A file of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandbookDocument {
-    /// How it is read, from the file's ending: `.md` or `.txt`.
+    /// How it is read.
     pub media_type: MediaType,
     /// The file's content.
+    pub content: Vec<u8>,
+    /// The text that is stored of it.
     pub text: String,
 }
 
@@ -103,8 +107,8 @@ struct QuestionLine {
 #[serde(deny_unknown_fields)]
 struct SpanLine {
     document: DocumentId,
-    start: usize,
-    end: usize,
+    start: Option<usize>,
+    end: Option<usize>,
     quote: String,
 }
 
@@ -129,14 +133,18 @@ impl Handbook {
         }
         let mut handbook = Handbook { tenants, questions: Vec::new() };
         let mut seen = BTreeSet::new();
-        read_lines(folder, "questions.jsonl", |_, text| {
-            let question = handbook.check(parse_json(text)?)?;
-            if !seen.insert(question.id.clone()) {
-                return Err(format!("question id {:?} is given twice", question.id));
-            }
-            handbook.questions.push(question);
-            Ok(())
-        })?;
+        for file in
+            names_in(folder, "")?.iter().filter(|name| name.starts_with("questions") && name.ends_with(".jsonl"))
+        {
+            read_lines(folder, file, |_, text| {
+                let question = handbook.check(parse_json(text)?)?;
+                if !seen.insert(question.id.clone()) {
+                    return Err(format!("question id {:?} is given twice", question.id));
+                }
+                handbook.questions.push(question);
+                Ok(())
+            })?;
+        }
         Ok(handbook)
     }
 
@@ -173,6 +181,19 @@ impl Handbook {
         let documents = self.tenants.get(tenant).ok_or_else(|| format!("tenant {tenant} has no folder"))?;
         let checked = lines.into_iter().map(|SpanLine { document, start, end, quote }| {
             let text = &documents.get(&document).ok_or_else(|| format!("{tenant} has no document {document}"))?.text;
+            let (start, end) = match (start, end) {
+                (Some(start), Some(end)) => (start, end),
+                (None, None) => {
+                    let found = find_words(text, &quote).map_err(|count| {
+                        format!("{document} has the quote {quote:?} {count} times, expected it once")
+                    })?;
+                    let span = Span::of(text, found);
+                    return span.map(|span| LabelledSpan { document, span }).ok_or_else(|| "an empty quote".to_owned());
+                }
+                (Some(_), None) | (None, Some(_)) => {
+                    return Err("a span has start without end, or end without start".to_owned());
+                }
+            };
             let span = Span::of(text, start..end)
                 .ok_or_else(|| format!("bytes {start}..{end} of {document} are no span of its {} bytes", text.len()))?;
             match span.quote(text) {
@@ -181,6 +202,29 @@ impl Handbook {
             }
         });
         checked.collect()
+    }
+}
+
+/// Where the words of `quote` stand in `text`, whatever white space is between them; how often they stand there, if that is
+/// not once.
+fn find_words(text: &str, quote: &str) -> Result<Range<usize>, usize> {
+    let words: Vec<&str> = quote.split_whitespace().collect();
+    let Some(first) = words.first() else { return Err(0) };
+    let mut found = text.match_indices(first).filter_map(|(start, _)| {
+        let mut end = start + first.len();
+        for word in &words[1..] {
+            let rest = text[end..].trim_start();
+            if rest.len() == text.len() - end || !rest.starts_with(word) {
+                return None;
+            }
+            end = text.len() - rest.len() + word.len();
+        }
+        Some(start..end)
+    });
+    match (found.next(), found.count()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(0),
+        (Some(_), others) => Err(others + 1),
     }
 }
 
@@ -198,16 +242,12 @@ fn read_documents(
             continue;
         }
         let unusable = |reason| EvalError::Document { file: file.clone(), reason };
-        let media_type = match name.rsplit_once('.') {
-            Some((_, "md")) => MediaType::Markdown,
-            Some((_, "txt")) => MediaType::Plain,
-            Some(_) | None => return Err(unusable("ends neither in .md nor in .txt".to_owned())),
-        };
         let id = DocumentId::new(&file[id_start..]).map_err(|error| unusable(format!("id {error}")))?;
-        let bytes = fs::read(folder.join(&file)).map_err(|source| EvalError::Read { file: file.clone(), source })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|error| unusable(format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
-        documents.insert(id, HandbookDocument { media_type, text });
+        let content = fs::read(folder.join(&file)).map_err(|source| EvalError::Read { file: file.clone(), source })?;
+        let media_type = detect(&name, &content).ok_or_else(|| unusable("is of no kind that is read".to_owned()))?;
+        let parsed = parse(&content, media_type, &Limits::NONE).map_err(|error| unusable(error.to_string()))?;
+        let text = parsed.text.into_owned();
+        documents.insert(id, HandbookDocument { media_type, content, text });
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! | ------------- | ------------------------------------------------------------------------------------ |
 //! | `beir.rs`     | a labelled set in BEIR's layout: corpus, queries, judgements                         |
 //! | `handbook.rs` | a labelled set in our own layout: tenants, files, questions, the spans that answer   |
+//! | `chunking.rs` | Chroma's set of answering passages: what chunks bring back of them, at equal tokens |
 //! | `lines.rs`    | files of one record a line; a bad line is an error that says where                   |
 //! | `qrels.rs`    | judgements: which document answers which query, and how well                         |
 //! | `run.rs`      | what a search gave, in the order in which trec_eval would read it                    |
@@ -21,6 +22,7 @@
 
 mod beir;
 mod cache;
+mod chunking;
 mod error;
 mod handbook;
 mod lines;
@@ -33,6 +35,9 @@ mod run;
 
 pub use beir::{Beir, BeirDocument, BeirQuery, Warning};
 pub use cache::{CacheCounts, CachedEmbed, CachedRerank};
+pub use chunking::{
+    ChunkingDocument, ChunkingQuestion, ChunkingSet, Piece, Ratio, Retrieved, Trial, mean, nearest, ratio,
+};
 pub use error::EvalError;
 pub use handbook::{Handbook, HandbookDocument, Holder, LabelledSpan, Question, QuestionKind};
 pub use measure::{Measurement, Progress};

@@ -9,8 +9,8 @@ use ibid_core::{
     CollectionName, CollectionSettings, DocumentId, Floor, Language, MediaType, Metadata, Operator, Readers,
     TenantName, Trust,
 };
-use ibid_engine::{Engine, Partition, Put, Stage};
-use ibid_retrieve::{Fusion, Mode, Query, Rerank, Rerankers, Retriever};
+use ibid_engine::{Engine, Expand, Partition, Put, Stage};
+use ibid_retrieve::{Duplicates, Fusion, Mode, Query, Rerank, Rerankers, Retriever};
 use ibid_runtime::{Clock, Ctx, Pool, Priority};
 
 use crate::{Beir, EvalError, Quality, Report, Run, RunReport, Runs};
@@ -183,6 +183,8 @@ impl Measurement<'_> {
             filter: None,
             floor: Floor::default(),
             generation: None,
+            expand: Expand::None,
+            duplicates: Duplicates::Collapse,
         };
         let (mut documents, mut seen) = (Vec::new(), HashSet::new());
         let mut first = None;
@@ -209,7 +211,7 @@ fn put(id: &DocumentId, title: &str, text: &str) -> Put {
         source_uri: String::new(),
         metadata: Metadata::new(),
         readers: Readers::default(),
-        text: text.to_owned(),
+        content: text.into(),
         chunks: Vec::new(),
         idempotency_key: None,
         wait_for: Stage::Durable,
@@ -224,7 +226,9 @@ impl Measurement<'_> {
             language: Language::English,
             stemming: true,
             stop_words: false,
-            chunk_tokens: 200,
+            chunk_tokens: 0,
+            chunk_overlap_tokens: 0,
+            chunk_context: true,
             metadata_schema: BTreeMap::new(),
             trust: Trust::Trusted,
         }

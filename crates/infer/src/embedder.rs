@@ -144,6 +144,10 @@ impl Embed for Embedder {
         self.served.model().dimension
     }
 
+    fn tokens_max(&self) -> usize {
+        self.served.model().tokens_max
+    }
+
     fn embed<'a>(
         &'a self,
         ctx: &'a Ctx,

@@ -111,6 +111,7 @@ fn put(number: u64, text: &str) -> Record {
         idempotency: None,
         ready: Vec::new(),
         text: Compressed::pack(text).expect("far below the limit"),
+        made_from: None,
         retain_ms: None,
         first: Revision(1),
     };

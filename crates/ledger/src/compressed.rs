@@ -1,4 +1,4 @@
-//! A text as the log keeps it.
+//! A text, or other bytes, as the log keeps them.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LedgerError, flat};
 
-/// A text, compressed as one LZ4 block, with its own length.
+/// A text or other bytes, compressed as one LZ4 block, with their own length.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compressed {
-    text_bytes: u32,
+    bytes: u32,
     #[serde(with = "flat::bytes")]
     block: Vec<u8>,
 }
@@ -23,12 +23,20 @@ impl Compressed {
     /// # Errors
     /// [`LedgerError::TooLarge`] beyond [`Compressed::TEXT_BYTES_MAX`].
     pub fn pack(text: &str) -> Result<Compressed, LedgerError> {
-        match u32::try_from(text.len()) {
-            Ok(text_bytes) if text_bytes <= Compressed::TEXT_BYTES_MAX => {
-                Ok(Compressed { text_bytes, block: lz4_flex::block::compress(text.as_bytes()) })
+        Compressed::pack_bytes(text.as_bytes())
+    }
+
+    /// Compresses bytes that are no text.
+    ///
+    /// # Errors
+    /// [`LedgerError::TooLarge`] beyond [`Compressed::TEXT_BYTES_MAX`].
+    pub fn pack_bytes(bytes: &[u8]) -> Result<Compressed, LedgerError> {
+        match u32::try_from(bytes.len()) {
+            Ok(length) if length <= Compressed::TEXT_BYTES_MAX => {
+                Ok(Compressed { bytes: length, block: lz4_flex::block::compress(bytes) })
             }
             Ok(_) | Err(_) => Err(LedgerError::TooLarge {
-                given: text.len() as u64,
+                given: bytes.len() as u64,
                 bytes_max: u64::from(Compressed::TEXT_BYTES_MAX),
             }),
         }
@@ -39,26 +47,31 @@ impl Compressed {
     /// # Errors
     /// [`LedgerError::Text`]: the block gives another length than it states, more than is allowed, or no UTF-8.
     pub fn unpack(&self) -> Result<String, LedgerError> {
-        if self.text_bytes > Compressed::TEXT_BYTES_MAX {
-            return Err(LedgerError::Text);
-        }
-        let bytes =
-            lz4_flex::block::decompress(&self.block, self.text_bytes as usize).map_err(|_| LedgerError::Text)?;
-        if bytes.len() != self.text_bytes as usize {
-            return Err(LedgerError::Text);
-        }
-        String::from_utf8(bytes).map_err(|_| LedgerError::Text)
+        String::from_utf8(self.unpack_bytes()?).map_err(|_| LedgerError::Text)
     }
 
-    /// The text's length in bytes, uncompressed.
-    pub fn text_bytes(&self) -> u32 {
-        self.text_bytes
+    /// The bytes again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Text`]: the block gives another length than it states, or more than is allowed.
+    pub fn unpack_bytes(&self) -> Result<Vec<u8>, LedgerError> {
+        if self.bytes > Compressed::TEXT_BYTES_MAX {
+            return Err(LedgerError::Text);
+        }
+        let length = self.bytes as usize;
+        let bytes = lz4_flex::block::decompress(&self.block, length).map_err(|_| LedgerError::Text)?;
+        if bytes.len() == length { Ok(bytes) } else { Err(LedgerError::Text) }
+    }
+
+    /// The length in bytes, uncompressed.
+    pub fn bytes(&self) -> u32 {
+        self.bytes
     }
 }
 
 impl fmt::Debug for Compressed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Compressed({} bytes of text)", self.text_bytes)
+        write!(f, "Compressed({} bytes)", self.bytes)
     }
 }
 
@@ -71,9 +84,9 @@ mod tests {
         let packed = Compressed::pack(&"Größe ".repeat(99)).unwrap();
         assert_eq!(packed.unpack().unwrap(), "Größe ".repeat(99));
         assert!(packed.block.len() < 100);
-        for text_bytes in [0, packed.text_bytes - 1, packed.text_bytes + 1, u32::MAX] {
-            let forged = Compressed { text_bytes, block: packed.block.clone() };
-            assert!(matches!(forged.unpack(), Err(LedgerError::Text)), "{text_bytes}");
+        for bytes in [0, packed.bytes - 1, packed.bytes + 1, u32::MAX] {
+            let forged = Compressed { bytes, block: packed.block.clone() };
+            assert!(matches!(forged.unpack(), Err(LedgerError::Text)), "{bytes}");
         }
     }
 }

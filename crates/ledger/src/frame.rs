@@ -30,9 +30,9 @@ use crate::keys::TenantKeys;
 use crate::{LedgerError, Record, Sequence};
 
 /// The newest format, of segments and of records.
-pub(crate) const FORMAT: u16 = 5;
+pub(crate) const FORMAT: u16 = 6;
 /// The oldest format that is read. Those before were never released.
-const FORMAT_OLDEST: u16 = 5;
+const FORMAT_OLDEST: u16 = 6;
 /// The longest body, in bytes.
 pub(crate) const BODY_BYTES_MAX: u32 = 128 << 20;
 
@@ -364,17 +364,17 @@ mod tests {
             body_checksum: 3,
         };
         let mut bytes = header.encode(folder).0;
-        bytes[4] = 6;
+        bytes[4] = 7;
         let checksum = crc32fast::hash(&bytes[..72]);
         bytes[72..].copy_from_slice(&checksum.to_le_bytes());
         let newer = RecordHeader::decode(&bytes, folder);
-        assert!(matches!(newer, Err(LedgerError::Newer { found: 6, supported: 5 })));
+        assert!(matches!(newer, Err(LedgerError::Newer { found: 7, supported: 6 })));
 
         let mut earlier = [0; SegmentHeader::BYTES];
         earlier[..8].copy_from_slice(SEGMENT_MAGIC);
         earlier[8] = 2;
         let checksum = crc32fast::hash(&earlier[..60]);
         earlier[60..64].copy_from_slice(&checksum.to_le_bytes());
-        assert!(matches!(SegmentHeader::decode(&earlier), Err(LedgerError::Older { found: 2, supported: 5 })));
+        assert!(matches!(SegmentHeader::decode(&earlier), Err(LedgerError::Older { found: 2, supported: 6 })));
     }
 }

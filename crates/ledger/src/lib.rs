@@ -96,6 +96,6 @@ pub use head::{EarlierPut, Embedded, Head, ModelKey, PartitionMark, Retained, Se
 pub use ledger::{Config, Holding, Ledger, Report};
 pub use lock::{FolderLock, lock_folder};
 pub use log::{Compacted, Damaged, Stats};
-pub use record::{ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument, Whose};
+pub use record::{MadeFrom, ReadyChunk, Record, RecordKind, StoredChunk, StoredDocument, Whose};
 pub use remains::Remains;
 pub use replay::{IndexKind, IndexState};

@@ -7,8 +7,8 @@
 use std::fmt;
 
 use ibid_core::{
-    ApiKey, Chunk, ChunkId, CollectionName, CollectionSettings, DocumentId, DocumentKey, Generation, KeyId, Label,
-    MediaType, Metadata, ModelId, PartitionKey, Readers, Revision, Span, TenantKey, TenantName,
+    ApiKey, Chunk, ChunkId, CollectionName, CollectionSettings, DocumentId, DocumentKey, Findings, Generation, KeyId,
+    Label, Likeness, MediaType, Metadata, ModelId, PartitionKey, Readers, Revision, Span, TenantKey, TenantName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,10 @@ pub enum Record {
         title: String,
         /// The chunks, in the document's order.
         chunks: Vec<StoredChunk>,
+        /// Whether the embedder reads title, headings and context with each chunk.
+        with_context: bool,
+        /// What was noticed of the text.
+        findings: Findings,
     },
     /// Vectors of some chunks of a revision. Parts follow each other in the order of ordinals.
     DocumentEmbedded {
@@ -267,11 +271,24 @@ pub struct StoredDocument {
     pub ready: Vec<ReadyChunk>,
     /// Its text: what spans are cut from.
     pub text: Compressed,
+    /// What the text was made from, where it is not the document's own bytes.
+    pub made_from: Option<MadeFrom>,
     /// How long the version that it replaces is kept from then on, in milliseconds. `None`: it replaces none, for nothing of
     /// the document was in sight when it was put.
     pub retain_ms: Option<u64>,
     /// The document's first revision, since it was made or, once deleted, made anew: older ones are erased.
     pub first: Revision,
+}
+
+/// The file that a text was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFrom {
+    /// The document's own bytes.
+    pub original: Compressed,
+    /// The reader, with its version.
+    pub reader: String,
+    /// The text's structure, as the reader writes it: nothing in the text alone tells it.
+    pub outline: Compressed,
 }
 
 /// A chunk made by the client.
@@ -299,6 +316,8 @@ pub struct StoredChunk {
     pub id: ChunkId,
     /// The hash of what the embedder reads for it: equal inputs have equal vectors.
     pub input_hash: [u8; 16],
+    /// What its words are like: near-duplicates are told by it.
+    pub likeness: Likeness,
 }
 
 /// Somebody or something whose bytes are looked for.

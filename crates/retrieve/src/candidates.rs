@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ibid_core::{ChunkId, Ranked};
+use ibid_core::{ChunkId, Likeness, Ranked};
 use ibid_engine::{Candidate, EngineError, Invalid, Partition, Snapshot};
 use ibid_runtime::{Ctx, Pool};
 
@@ -16,6 +16,7 @@ pub(crate) struct Place {
     /// Which of the collections.
     pub(crate) collection: usize,
     pub(crate) label: u32,
+    pub(crate) likeness: Likeness,
     pub(crate) bm25: Option<Ranked>,
     pub(crate) cosine: Option<Ranked>,
 }
@@ -131,8 +132,9 @@ fn merge(
     all.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk)));
     all.truncate(n);
     for (rank, (collection, candidate)) in (1..).zip(&all) {
-        let Candidate { label, chunk, score } = *candidate;
-        let place = places.entry(chunk).or_insert(Place { collection: *collection, label, bm25: None, cosine: None });
+        let Candidate { label, chunk, score, likeness } = *candidate;
+        let fresh = Place { collection: *collection, label, likeness, bm25: None, cosine: None };
+        let place = places.entry(chunk).or_insert(fresh);
         note(place, Ranked { rank, score });
     }
     all.into_iter().map(|(_, candidate)| candidate.chunk).collect()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ibid_core::{Filter, Floor, Generation};
-use ibid_engine::Invalid;
+use ibid_engine::{Expand, Invalid};
 
 /// Which arms look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,19 @@ pub struct Query {
     pub floor: Floor,
     /// The generation of the one collection that is searched; `None`: the present one.
     pub generation: Option<Generation>,
+    /// How much of its document comes with a hit.
+    pub expand: Expand,
+    /// What becomes of chunks that say the same.
+    pub duplicates: Duplicates,
+}
+
+/// What becomes of chunks that say the same in nearly the same words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duplicates {
+    /// The best one is a hit and names the others.
+    Collapse,
+    /// Each is a hit by itself.
+    Keep,
 }
 
 impl Query {
@@ -160,6 +173,8 @@ mod tests {
             filter: None,
             floor: Floor::default(),
             generation: None,
+            expand: Expand::None,
+            duplicates: Duplicates::Collapse,
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use ibid_core::{CollectionName, Generation, Hit, Ranked, Scores};
-use ibid_engine::{Found, Invalid, Partition, Snapshot};
+use ibid_core::{ChunkId, CollectionName, Duplicate, Generation, Hit, Label, Ranked, Scores};
+use ibid_engine::{EngineError, Expand, Found, Invalid, Partition, Snapshot};
 use ibid_runtime::{Ctx, Pool};
 
 use crate::candidates::{Candidates, candidates};
+use crate::duplicates::{Once, collapse, keep};
 use crate::error::RetrieveError;
 use crate::fuse::{Fused, rrf};
-use crate::query::{Query, Rerank};
+use crate::passage::expand;
+use crate::query::{Duplicates, Query, Rerank};
 use crate::rerank::{Reranked, Rerankers, Settings, rerank};
 
 /// A collection that was searched.
@@ -35,6 +37,9 @@ pub struct Retrieved {
     /// How many candidates the cross-encoders scored.
     pub reranked: Reranked,
 }
+
+/// A chunk: which of the collections, and its label there.
+type At = (usize, Label);
 
 /// Runs queries.
 #[derive(Debug, Clone)]
@@ -63,7 +68,10 @@ impl Retriever {
         let query = Arc::new(query.clone());
         let snapshots = snapshots(ctx, partitions, &query).await?;
         let found = candidates(ctx, &self.pool, partitions, &snapshots, &query).await?;
-        let fused = ctx.timed("retrieve.fuse", || fuse(&found, &query));
+        let fused = ctx.timed("retrieve.fuse", || match query.duplicates {
+            Duplicates::Collapse => collapse(fuse(&found, &query), &found),
+            Duplicates::Keep => keep(fuse(&found, &query)),
+        });
         let mut ranked = self.look_up(ctx, partitions, &snapshots, &found, fused, &query).await?;
         let reranked = match query.rerank {
             Rerank::Off => Reranked::default(),
@@ -79,6 +87,19 @@ impl Retriever {
         };
         ranked.retain(|hit| query.floor.admits(&hit.scores));
         ranked.truncate(query.top_k);
+        let (found, ranked) = if query.expand == Expand::None {
+            (found, ranked)
+        } else {
+            let start = ctx.elapsed();
+            let (snapshots, expanding) = (Arc::clone(&snapshots), query.expand);
+            let expanded = move || {
+                let done = expand(&mut ranked, &snapshots, &found, expanding);
+                done.map(|()| (found, ranked))
+            };
+            let expanded = self.pool.run(ctx, expanded).await??;
+            ctx.record("retrieve.expand", start);
+            expanded
+        };
         let searched =
             partitions.iter().zip(&*snapshots).zip(&found.counts).map(|((partition, snapshot), counts)| Searched {
                 name: partition.name().clone(),
@@ -96,27 +117,34 @@ impl Retriever {
         partitions: &[Partition],
         snapshots: &Arc<[Snapshot]>,
         found: &Candidates,
-        mut fused: Vec<Fused>,
+        mut fused: Vec<Once>,
         query: &Query,
     ) -> Result<Vec<Hit>, RetrieveError> {
         let start = ctx.elapsed();
         let depth = if let Rerank::Top { depth, .. } = query.rerank { depth } else { 0 };
         fused.truncate(if query.is_floored() { usize::MAX } else { depth.max(query.top_k) });
-        let wanted: Vec<(usize, u32)> =
-            fused.iter().map(|one| (found.places[&one.chunk].collection, found.places[&one.chunk].label)).collect();
-        let snapshots = Arc::clone(snapshots);
+        let place = |chunk: &ChunkId| (found.places[chunk].collection, found.places[chunk].label);
+        let wanted: Vec<(At, Vec<At>)> =
+            fused.iter().map(|one| (place(&one.fused.chunk), one.duplicates.iter().map(place).collect())).collect();
+        let (snapshots, names) = (Arc::clone(snapshots), partitions.iter().map(|one| one.name().clone()));
+        let names: Vec<CollectionName> = names.collect();
         let read = move || {
-            wanted
-                .into_iter()
-                .map(|(collection, label)| snapshots[collection].find(label))
-                .collect::<Result<Vec<_>, _>>()
+            let duplicate = |(collection, label): At| {
+                let (document, revision, chunk, span) = snapshots[collection].locate(label)?;
+                Ok(Duplicate { collection: names[collection].clone(), document, revision, chunk, span })
+            };
+            let one = |((collection, label), duplicates): (At, Vec<At>)| {
+                let duplicates = duplicates.into_iter().map(duplicate).collect::<Result<Vec<_>, EngineError>>()?;
+                Ok((snapshots[collection].find(label)?, duplicates))
+            };
+            wanted.into_iter().map(one).collect::<Result<Vec<_>, EngineError>>()
         };
         let texts = self.pool.run(ctx, read).await??;
-        let hits = (1..).zip(fused.iter().zip(texts)).map(|(rank, (one, text))| {
-            let place = &found.places[&one.chunk];
-            let rrf = Some(Ranked { rank, score: one.rrf });
+        let hits = (1..).zip(fused.iter().zip(texts)).map(|(rank, (one, (text, duplicates)))| {
+            let place = &found.places[&one.fused.chunk];
+            let rrf = Some(Ranked { rank, score: one.fused.rrf });
             let scores = Scores { bm25: place.bm25, cosine: place.cosine, rrf, ..Scores::default() };
-            hit(partitions[place.collection].name().clone(), text, scores)
+            hit(partitions[place.collection].name().clone(), text, scores, duplicates)
         });
         let hits = hits.collect();
         ctx.record("retrieve.read", start);
@@ -149,8 +177,21 @@ fn fuse(found: &Candidates, query: &Query) -> Vec<Fused> {
     rrf(&lists, fusion.k)
 }
 
-fn hit(collection: CollectionName, found: Found, scores: Scores) -> Hit {
-    let Found { document, revision, chunk, span, text, title, source_uri, media_type, heading_path, metadata } = found;
+fn hit(collection: CollectionName, found: Found, scores: Scores, duplicates: Vec<Duplicate>) -> Hit {
+    let Found {
+        document,
+        revision,
+        chunk,
+        span,
+        text,
+        title,
+        source_uri,
+        media_type,
+        heading_path,
+        metadata,
+        context,
+        places,
+    } = found;
     Hit {
         collection,
         document,
@@ -163,6 +204,10 @@ fn hit(collection: CollectionName, found: Found, scores: Scores) -> Hit {
         heading_path,
         text,
         metadata,
+        context,
+        places,
         scores,
+        duplicates,
+        passage: None,
     }
 }

@@ -17,7 +17,7 @@ use super::Peers;
 use super::embed::{SPECIAL_TOKENS, embedders};
 use super::figures::{Machine, rounded};
 use super::model::{Choice, open_at};
-use super::peer::Peer;
+use super::peer::{ENCODERS, Peer};
 use super::race::{Inputs, Race, Work};
 use crate::cli::Global;
 use crate::cli::terminal::{print_table, teller};
@@ -58,7 +58,7 @@ impl Agree {
         let config = global.config()?;
         let python = self.peers.python.as_deref().context("name a Python with sentence-transformers by --peers")?;
         let set = Beir::open(&self.data)?;
-        let mut peer = Peer::start(python, self.threads)?;
+        let mut peer = Peer::start(python, ENCODERS, &[self.threads.to_string()])?;
         let model = self.choice.open(&config.models.embedder, &config, &self.peers, Some(&mut peer))?;
         let engines = open_at(&mut peer, &model, &self.peers)?;
         let machine = Machine::new(self.threads, Some(&peer.versions));

@@ -11,9 +11,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use ibid_core::Floor;
-use ibid_engine::{EmbedModel, Partition};
+use ibid_engine::{EmbedModel, Expand, Partition};
 use ibid_eval::{Beir, Measurement, Quality};
-use ibid_retrieve::{Fusion, Mode, Query, Rerank, Reranked, Rerankers, Retriever};
+use ibid_retrieve::{Duplicates, Fusion, Mode, Query, Rerank, Reranked, Rerankers, Retriever};
 use ibid_runtime::{Clock, Ctx, Pool, Priority, SystemClock};
 use serde_json::{Map, Value, json};
 
@@ -196,6 +196,8 @@ async fn search(retriever: &Retriever, partition: &Partition, question: &str, re
         filter: None,
         floor: Floor::default(),
         generation: None,
+        expand: Expand::None,
+        duplicates: Duplicates::Collapse,
     };
     let retrieved = retriever.retrieve(&ctx, std::slice::from_ref(partition), &query).await?;
     let stages: Vec<_> = ctx.stages().into_iter().filter(|stage| stage.stage.starts_with(STAGES)).collect();

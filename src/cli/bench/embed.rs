@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::Peers;
 use super::figures::{Machine, median, percentile_ms, ratio, rounded, spread};
 use super::model::{Choice, in_all_numbers, open_at, operations};
-use super::peer::Peer;
+use super::peer::{ENCODERS, Peer};
 use super::race::{Ours, Race, Seconds, Work};
 use super::texts::Pieces;
 use crate::cli::Global;
@@ -69,7 +69,12 @@ pub(super) fn embedders(
 impl Embed {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let config = global.config()?;
-        let mut peer = self.peers.python.as_deref().map(|python| Peer::start(python, self.threads)).transpose()?;
+        let mut peer = self
+            .peers
+            .python
+            .as_deref()
+            .map(|python| Peer::start(python, ENCODERS, &[self.threads.to_string()]))
+            .transpose()?;
         let model = self.choice.open(&config.models.embedder, &config, &self.peers, peer.as_mut())?;
         let engines = peer.as_mut().map(|peer| open_at(peer, &model, &self.peers)).transpose()?.unwrap_or_default();
         let pool = Pool::new(self.threads, config.compute.jobs_max)?;

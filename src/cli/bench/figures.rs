@@ -40,14 +40,14 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
 }
 
 /// `value` with so many decimals, as a JSON number: what is read back is what the table shows.
-pub(super) fn rounded(value: f64, decimals: i32) -> Value {
+pub(in crate::cli) fn rounded(value: f64, decimals: i32) -> Value {
     let unit = 10_f64.powi(decimals);
     json!((value * unit).round() / unit)
 }
 
 /// What figures were measured with.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Machine {
+pub(in crate::cli) struct Machine {
     /// The processor's name, where the system says it.
     cpu: String,
     /// Its instructions that the kernels use.
@@ -59,14 +59,14 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(threads: usize, peers: Option<&Map<String, Value>>) -> Machine {
+    pub(in crate::cli) fn new(threads: usize, peers: Option<&Map<String, Value>>) -> Machine {
         let mut versions = Map::from_iter([("ibid".to_owned(), json!(env!("CARGO_PKG_VERSION")))]);
         versions.extend(peers.into_iter().flatten().map(|(name, version)| (name.clone(), version.clone())));
         Machine { cpu: cpu(), isa: isa().to_string(), threads, versions }
     }
 
     /// Its fields, to stand among those of a report.
-    pub(super) fn json(&self) -> Map<String, Value> {
+    pub(in crate::cli) fn json(&self) -> Map<String, Value> {
         Map::from_iter([
             ("cpu".to_owned(), json!(self.cpu)),
             ("isa".to_owned(), json!(self.isa)),
@@ -76,7 +76,7 @@ impl Machine {
     }
 
     /// A line for people.
-    pub(super) fn line(&self) -> String {
+    pub(in crate::cli) fn line(&self) -> String {
         let version = |(name, version): (&String, &Value)| format!("{name} {}", version.as_str().unwrap_or_default());
         let versions: Vec<String> = self.versions.iter().map(version).collect();
         format!("{}; {}; {} threads; {}", self.cpu, self.isa, self.threads, versions.join(", "))

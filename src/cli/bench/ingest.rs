@@ -11,8 +11,8 @@ use anyhow::Context;
 use clap::Args;
 use futures::stream::{self, StreamExt};
 use ibid_core::{Floor, Tokenize};
-use ibid_engine::{EngineError, Partition, Put, Stage};
-use ibid_retrieve::{Fusion, Mode, Query, Rerank, Retriever};
+use ibid_engine::{EngineError, Expand, Partition, Put, Stage};
+use ibid_retrieve::{Duplicates, Fusion, Mode, Query, Rerank, Retriever};
 use ibid_runtime::{Clock, Ctx, Priority};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -185,6 +185,8 @@ impl Asking {
                 filter: None,
                 floor: Floor::default(),
                 generation: None,
+                expand: Expand::None,
+                duplicates: Duplicates::Collapse,
             };
             let (retriever, partition) = (self.retriever.clone(), self.partition.clone());
             asked.spawn(async move {

@@ -3,6 +3,7 @@
 //! Another process fills the folder and ends without closing it, as a kill would end it. Then the folder is opened, asked once
 //! by words and once by a vector, and closed; then opened once more. The system's page cache is as the filling left it.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub(in crate::cli) struct Open {
     /// Fill this folder and end without closing it
     #[arg(long, hide = true, value_name = "DIR")]
     fill: Option<PathBuf>,
+    /// Open this folder, which was filled before, and leave it there
+    #[arg(long, hide = true, value_name = "DIR", conflicts_with = "fill")]
+    filled: Option<PathBuf>,
 }
 
 /// One start.
@@ -71,8 +75,20 @@ impl Open {
             // Nothing is closed.
             std::process::exit(0);
         }
+        if let Some(folder) = &self.filled {
+            let measured = self.measure(&house, folder).await?;
+            measured.print(global, &Machine::new(self.threads, None));
+            return Ok(());
+        }
         let folder = std::env::temp_dir().join(format!("ibid-bench-{}", std::process::id()));
-        let measured = self.measure(&house, &folder).await;
+        let (progress, tell) = teller();
+        tell(&format!("another process puts {} documents", self.documents));
+        let filled = self.fill_elsewhere(global, &folder);
+        progress.finish_and_clear();
+        let measured = match filled {
+            Ok(()) => self.measure(&house, &folder).await,
+            Err(error) => Err(error),
+        };
         if folder.exists() {
             std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
         }
@@ -80,17 +96,22 @@ impl Open {
         Ok(())
     }
 
-    async fn measure(&self, house: &House, folder: &Path) -> anyhow::Result<Report> {
-        let (progress, tell) = teller();
-        tell(&format!("another process puts {} documents", self.documents));
+    /// Fills a folder in another process, which ends without closing it.
+    fn fill_elsewhere(&self, global: &Global, folder: &Path) -> anyhow::Result<()> {
         let mut filling = Command::new(std::env::current_exe()?);
         filling.args(["bench", "open", "--documents", &self.documents.to_string(), "--fill"]).arg(folder);
         filling.args(["--threads", &self.threads.to_string()]);
-        if let Some(data) = &self.data {
-            filling.arg("--data").arg(data);
+        filling.args(global.settings.iter().flat_map(|setting| ["--set", setting]));
+        for (flag, path) in [("--data", &self.data), ("--config", &global.config)] {
+            filling.args(path.iter().flat_map(|path| [OsStr::new(flag), path.as_os_str()]));
         }
         let filled = tokio::task::block_in_place(|| filling.status())?;
         ensure!(filled.success(), "the process that fills the folder failed: {filled}");
+        Ok(())
+    }
+
+    async fn measure(&self, house: &House, folder: &Path) -> anyhow::Result<Report> {
+        let (progress, tell) = teller();
         tell("open it after the kill");
         let killed = house.start(folder).await?;
         tell("open it after a close");
@@ -124,7 +145,7 @@ impl Open {
                 metadata: Metadata::new(),
                 readers: Readers::default(),
                 chunks: vec![ReadyChunk { bytes: 0..text.len(), vector: Some(vector) }],
-                text,
+                content: text.into(),
                 idempotency_key: None,
                 wait_for: Stage::Vector,
             };

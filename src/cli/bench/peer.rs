@@ -9,25 +9,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-/// The script, part of this program.
-const SCRIPT: &str = include_str!("../../../benches/peers/encoders.py");
+/// The other encoders; it takes the number of its threads.
+pub(super) const ENCODERS: &str = include_str!("../../../benches/peers/encoders.py");
 
 /// The other side. It waits at its input unless a call of ours waits for it; when this is dropped it ends.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(in crate::cli) struct Peer {
     child: Child,
     /// `None` once it is told to end.
     requests: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
     /// Of Python and each library, by name.
-    pub(super) versions: Map<String, Value>,
+    pub(in crate::cli) versions: Map<String, Value>,
 }
 
 impl Peer {
-    /// Starts the script with this Python; each of its engines gets `threads` threads. Takes as long as torch's import.
-    pub(super) fn start(python: &Path, threads: usize) -> anyhow::Result<Peer> {
+    /// Starts a script, part of this program, with this Python. Takes as long as its imports.
+    pub(in crate::cli) fn start(python: &Path, script: &str, arguments: &[String]) -> anyhow::Result<Peer> {
         let mut child = Command::new(python)
-            .args(["-u", "-c", SCRIPT, &threads.to_string()])
+            .args(["-u", "-c", script])
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -40,7 +41,7 @@ impl Peer {
     }
 
     /// Asks, and blocks until it has answered: meanwhile nothing of ours may run, or the times would be of both.
-    pub(super) fn ask(&mut self, request: &Value) -> anyhow::Result<Map<String, Value>> {
+    pub(in crate::cli) fn ask(&mut self, request: &Value) -> anyhow::Result<Map<String, Value>> {
         let mut line = request.to_string();
         line.push('\n');
         let requests = self.requests.as_mut().context("the peers have been told to end")?;
@@ -102,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let error = Peer::start(Path::new("/nowhere/python"), 1).unwrap_err();
+        let error = Peer::start(Path::new("/nowhere/python"), ENCODERS, &[]).unwrap_err();
         assert!(format!("{error:#}").contains("/nowhere/python"), "{error:#}");
     }
 }

@@ -5,16 +5,16 @@ use std::fmt::Write;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
 const MARGIN: f64 = 56.0;
-const COLOURS: [&str; 4] = ["#1f6feb", "#d1242f", "#1a7f37", "#8250df"];
+const COLOURS: [&str; 7] = ["#1f6feb", "#d1242f", "#1a7f37", "#8250df", "#bf8700", "#1b7c83", "#57606a"];
 
 /// One line: its name and its points, by ascending x.
-pub(super) struct Curve {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+pub(in crate::cli) struct Curve {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) points: Vec<(f64, f64)>,
 }
 
 /// Draws `curves` over common axes; each point's values stand beside the axes. Empty without points.
-pub(super) fn svg(title: &str, x_label: &str, y_label: &str, curves: &[Curve]) -> String {
+pub(in crate::cli) fn svg(title: &str, x_label: &str, y_label: &str, curves: &[Curve]) -> String {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let range = |value: fn(&(f64, f64)) -> f64| {
         let min = points().map(value).fold(f64::INFINITY, f64::min);

@@ -20,7 +20,7 @@ use super::budgets::Budgets;
 use super::embed::{MIXED_TOKENS, medians, print_rates, print_ratios, rate_ratios};
 use super::figures::Machine;
 use super::model::{Choice, in_all_numbers, open_at};
-use super::peer::Peer;
+use super::peer::{ENCODERS, Peer};
 use super::race::{Ours, Race, Work};
 use super::texts::Pieces;
 use crate::cli::Global;
@@ -75,7 +75,12 @@ impl Rerank {
     pub(super) async fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut config = global.config()?;
         config.compute.threads = self.threads;
-        let mut peer = self.peers.python.as_deref().map(|python| Peer::start(python, self.threads)).transpose()?;
+        let mut peer = self
+            .peers
+            .python
+            .as_deref()
+            .map(|python| Peer::start(python, ENCODERS, &[self.threads.to_string()]))
+            .transpose()?;
         let model = self.choice.open(&config.models.reranker, &config, &self.peers, peer.as_mut())?;
         let engines = peer.as_mut().map(|peer| open_at(peer, &model, &self.peers)).transpose()?.unwrap_or_default();
         let machine = Machine::new(self.threads, peer.as_ref().map(|peer| &peer.versions));

@@ -91,7 +91,7 @@ impl Documents {
             source_uri: String::new(),
             metadata: Metadata::new(),
             readers: Readers::default(),
-            text: (0..DOCUMENT_SECTIONS).map(section).collect::<Vec<_>>().join("\n\n"),
+            content: (0..DOCUMENT_SECTIONS).map(section).collect::<Vec<_>>().join("\n\n").into(),
             chunks: Vec::new(),
             idempotency_key: None,
             wait_for: Stage::Vector,

@@ -255,6 +255,7 @@ pub(super) async fn search(
         mode: mode.into(),
         top_k: Some(top_k),
         rerank: Some(proto::Rerank { depth: 0, ..Default::default() }),
+        duplicates: proto::Duplicates::Keep.into(),
         ..Default::default()
     };
     let settings = Some(settings);

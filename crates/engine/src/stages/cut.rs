@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::channel::oneshot;
-use ibid_core::{BlockKind, Chunk, ChunkId, CollectionSettings, DocumentKey, Revision};
+use ibid_chunk::{Limits, Outline, inspect, likeness};
+use ibid_core::{BlockKind, Chunk, ChunkId, CollectionSettings, DocumentKey, Findings, MediaType, Revision};
 use ibid_ledger::{Pending, Record, StoredChunk, StoredDocument};
 use ibid_lexical::{Changes, Entry as Words, LexicalError};
 
@@ -227,7 +228,7 @@ fn cut_version(
     }
     let stored = state.stored(version.put)?;
     let text = stored.text.unpack().map_err(EngineError::of_ledger)?;
-    let (text, title, chunks) = cut(state, key, stored, text)?;
+    let FreshCut { text, title, chunks, with_context, findings } = cut(state, key, stored, text)?;
     let first_label = state.documents_mut().assign_labels(u32::try_from(chunks.len()).unwrap_or(u32::MAX));
     pendings.push(state.shared.ledger.append(Record::DocumentChunked {
         partition: state.key,
@@ -237,8 +238,10 @@ fn cut_version(
         first_label,
         title: title.clone(),
         chunks: chunks.clone(),
+        with_context,
+        findings: findings.clone(),
     }));
-    Ok((Arc::new(Cut { first_label, title, chunks }), text))
+    Ok((Arc::new(Cut { first_label, title, chunks, with_context, findings }), text))
 }
 
 /// The version to be cut and the one that is served meanwhile. `None` if it is cut, replaced or deleted.
@@ -255,23 +258,31 @@ fn count_reused(older: &Cut, chunks: &[StoredChunk]) -> u32 {
     u32::try_from(reused).unwrap_or(u32::MAX)
 }
 
-/// A document's text, title and chunks.
-fn cut(
-    state: &State,
-    key: DocumentKey,
-    stored: StoredDocument,
+/// A version that was just cut, with its text.
+struct FreshCut {
     text: String,
-) -> Result<(String, String, Vec<StoredChunk>), EngineError> {
+    title: String,
+    chunks: Vec<StoredChunk>,
+    with_context: bool,
+    findings: Findings,
+}
+
+fn cut(state: &State, key: DocumentKey, stored: StoredDocument, text: String) -> Result<FreshCut, EngineError> {
     let (reading, model) = (state.reading(), Arc::clone(&state.lanes().serving.model));
-    let (text, stored, found_title, chunks) = compute(state, move || {
+    let with_context = reading.settings.chunk_context;
+    let (text, stored, found_title, chunks, findings) = compute(state, move || {
+        let outline = outline_of(&stored, &text)?;
+        let left_out = outline.left_out.iter().map(|left_out| left_out.bytes).sum();
+        let mut findings = Findings { left_out_bytes: left_out, ..inspect(&text) };
         let (title, chunks) = if stored.ready.is_empty() {
-            let chunked = reading.chunker.chunk(&text, stored.media_type, &*model);
+            let chunked = reading.chunker.chunk(&text, outline, &*model);
+            findings.dropped_bytes = chunked.dropped.iter().map(|span| span.len()).sum();
             (chunked.title, chunked.chunks)
         } else {
             (None, ready_chunks(&*model, &stored, &text))
         };
-        (text, stored, title, chunks)
-    })?;
+        Ok::<_, EngineError>((text, stored, title, chunks, findings))
+    })??;
     let title = if stored.title.is_empty() { found_title.unwrap_or_default() } else { stored.title };
     let mut occurrences: HashMap<&str, u32> = HashMap::new();
     let mut out = Vec::with_capacity(chunks.len());
@@ -281,12 +292,27 @@ fn cut(
         let occurrence = occurrences.entry(content).or_insert(0);
         let id = ChunkId::of(state.key, key, content, *occurrence);
         *occurrence += 1;
-        let input = encoder_input(&title, &chunk.heading_path, content);
+        let input = encoder_input(&title, with_context, &chunk, &text, content);
         let hash = blake3::hash(input.as_bytes());
         let input_hash = hash.as_bytes()[..16].try_into().expect("sixteen of thirty-two bytes");
-        out.push(StoredChunk { chunk, id, input_hash });
+        let likeness = likeness(content);
+        out.push(StoredChunk { chunk, id, input_hash, likeness });
     }
-    Ok((text, title, out))
+    Ok(FreshCut { text, title, chunks: out, with_context, findings })
+}
+
+/// The structure of a stored text: as its reader wrote it down, or read from the text again.
+fn outline_of(stored: &StoredDocument, text: &str) -> Result<Outline, EngineError> {
+    let Some(made_from) = &stored.made_from else {
+        // What was accepted is accepted again; an older program may have accepted what this one does not.
+        let read = |media| ibid_chunk::outline(text, media, &Limits::NONE);
+        let outline = read(stored.media_type).or_else(|_| read(MediaType::Plain));
+        return outline.map_err(|error| EngineError::Damaged(format!("a stored text {error}")));
+    };
+    let bytes = made_from.outline.unpack_bytes().map_err(EngineError::of_ledger)?;
+    let outline: Option<Outline> = postcard::from_bytes(&bytes).ok();
+    let outline = outline.filter(|outline| outline.fits(text).is_ok());
+    outline.ok_or_else(|| EngineError::Damaged("a stored outline does not fit its text".to_owned()))
 }
 
 fn ready_chunks(model: &dyn EmbedModel, stored: &StoredDocument, text: &str) -> Vec<Chunk> {
@@ -299,6 +325,8 @@ fn ready_chunks(model: &dyn EmbedModel, stored: &StoredDocument, text: &str) -> 
             heading_path: Vec::new(),
             kind: BlockKind::Mixed,
             tokens: u32::try_from(starts.len()).unwrap_or(u32::MAX),
+            context: None,
+            places: Vec::new(),
         }
     };
     stored.ready.iter().map(chunk).collect()

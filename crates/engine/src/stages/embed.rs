@@ -246,7 +246,7 @@ fn embed_batch(state: &Arc<State>, which: Which, lane: &Lane, batch: &[Portion])
             Some(vector) => Source::Known(vector),
             None => Source::Made(inputs.place(chunk.input_hash, || {
                 let content = chunk.chunk.span.quote(&text).unwrap_or_default();
-                encoder_input(&portion.cut.title, &chunk.chunk.heading_path, content)
+                encoder_input(&portion.cut.title, portion.cut.with_context, &chunk.chunk, &text, content)
             })),
         };
         let sources: Vec<Source> = portion.chunks().iter().zip(known).map(source).collect();

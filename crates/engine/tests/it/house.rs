@@ -160,6 +160,8 @@ pub(crate) fn settings(model: &ModelId) -> CollectionSettings {
         stemming: true,
         stop_words: false,
         chunk_tokens: 32,
+        chunk_overlap_tokens: 0,
+        chunk_context: true,
         metadata_schema: std::collections::BTreeMap::new(),
         trust: Trust::Trusted,
     }
@@ -173,7 +175,7 @@ pub(crate) fn document(id: &str, text: &str, wait_for: Stage) -> Put {
         source_uri: String::new(),
         metadata: ibid_core::Metadata::new(),
         readers: Readers::default(),
-        text: text.to_owned(),
+        content: text.into(),
         chunks: Vec::new(),
         idempotency_key: None,
         wait_for,

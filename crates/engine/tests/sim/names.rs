@@ -38,6 +38,8 @@ pub(crate) fn settings(words: &Words) -> CollectionSettings {
         stemming: true,
         stop_words: false,
         chunk_tokens: 32,
+        chunk_overlap_tokens: 0,
+        chunk_context: true,
         metadata_schema: BTreeMap::new(),
         trust: Trust::Trusted,
     }
@@ -53,7 +55,7 @@ pub(crate) fn request(Putting { place, document, content, key }: Putting, wait_f
         metadata: Metadata::new(),
         readers: Readers::default(),
         chunks: if plan::comes_with_vectors(content) { ready(&text, words) } else { Vec::new() },
-        text,
+        content: text.into(),
         idempotency_key: key.map(|key| format!("key{key}")),
         wait_for,
     }

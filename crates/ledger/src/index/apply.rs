@@ -318,7 +318,7 @@ fn forget(view: &mut Overlay<'_>, owner: &[u8]) -> Result<(), IndexError> {
 mod tests {
     use std::ops::RangeInclusive;
 
-    use ibid_core::{CollectionKey, ModelId};
+    use ibid_core::{CollectionKey, Findings, ModelId};
     use proptest::prelude::*;
 
     use super::super::{Index, MemoryIndex, digest, get};
@@ -373,6 +373,8 @@ mod tests {
             first_label: labels.start,
             title: String::new(),
             chunks: strategy::chunks(labels.end - labels.start),
+            with_context: true,
+            findings: Findings::default(),
         }
     }
 

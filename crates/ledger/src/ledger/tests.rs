@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ibid_core::{CollectionKey, KeyId, ModelId, Revision, TenantKey};
+use ibid_core::{CollectionKey, Findings, KeyId, ModelId, Revision, TenantKey};
 use ibid_runtime::{Fault, ManualClock, MemoryDisk, RealDisk, SeededRandom};
 use proptest::prelude::*;
 
@@ -544,6 +544,8 @@ fn a_version_that_is_kept_leaves_the_disk_once_its_time_is_over() {
             first_label: 0,
             title: String::new(),
             chunks: Vec::new(),
+            with_context: true,
+            findings: Findings::default(),
         };
         ledger.append(chunked).wait().unwrap();
     }
@@ -852,10 +854,10 @@ fn a_log_of_a_later_format_is_refused_untouched() {
     let path = segments(&disk).remove(0);
     let mut bytes = disk.read(&path).unwrap();
     let last = bytes.len() - RecordHeader::BYTES - Body::of(&put(1, "one")).unwrap().bytes().len();
-    bytes[last + 4] = 6;
+    bytes[last + 4] = 7;
     let checksum = crc32fast::hash(&bytes[last..last + 72]);
     bytes[last + 72..last + 76].copy_from_slice(&checksum.to_le_bytes());
     overwrite(&disk, &path, 0, &bytes);
-    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 6, supported: 5 })));
+    assert!(matches!(try_open(&disk), Err(LedgerError::Newer { found: 7, supported: 6 })));
     assert!(disk.read(&path).unwrap() == bytes);
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ibid_core::{BlockKind, CollectionKey, Language, Reader, Scope, Scopes, Span, Trust, Value, ValueType};
+use ibid_core::{BlockKind, CollectionKey, Language, Place, Reader, Scope, Scopes, Span, Trust, Value, ValueType};
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +35,11 @@ pub(crate) fn stored(revision: u64, text: &str, idempotency: Option<[u8; 16]>) -
         idempotency,
         ready: vec![ReadyChunk { span: Span::of("chunk", 0..5).unwrap(), vector: vec![0.25; 2] }],
         text: Compressed::pack(text).unwrap(),
+        made_from: Some(MadeFrom {
+            original: Compressed::pack_bytes(b"\0\xff").unwrap(),
+            reader: "pdf/1".to_owned(),
+            outline: Compressed::pack_bytes(b"outline").unwrap(),
+        }),
         retain_ms: Some(0),
         first: Revision(1),
     }
@@ -47,11 +52,14 @@ pub(crate) fn chunks(count: u32) -> Vec<StoredChunk> {
         heading_path: vec!["Heading".to_owned()],
         kind: BlockKind::Paragraph,
         tokens: 3,
+        context: Span::of("chunk", 0..2),
+        places: vec![Place::Slide { slide: 1 }],
     };
     let stored = |occurrence| StoredChunk {
         chunk: chunk.clone(),
         id: ChunkId::of(partition, DocumentKey([1; 16]), "chunk", occurrence),
         input_hash: [4; 16],
+        likeness: Likeness { words: 1, numbers: 2 },
     };
     (0..count).map(stored).collect()
 }
@@ -63,6 +71,8 @@ fn settings() -> CollectionSettings {
         stemming: true,
         stop_words: false,
         chunk_tokens: 200,
+        chunk_overlap_tokens: 20,
+        chunk_context: true,
         metadata_schema: BTreeMap::from([("year".to_owned(), ValueType::Int)]),
         trust: Trust::Web,
     }
@@ -124,6 +134,8 @@ pub(crate) fn document_record() -> impl Strategy<Value = Record> {
                 first_label,
                 title: "title".to_owned(),
                 chunks: chunks(count),
+                with_context: true,
+                findings: Findings { language: "en".to_owned(), ..Findings::default() },
             }
         ),
         4 => (partition(), document(), revision(), 0..2u32, 0..3usize, any::<f32>(), model()).prop_map(

@@ -64,6 +64,10 @@ fn hits(logits: &[f32]) -> Vec<Hit> {
         heading_path: Vec::new(),
         text: logit.to_string(),
         metadata: Metadata::new(),
+        context: None,
+        places: Vec::new(),
+        duplicates: Vec::new(),
+        passage: None,
         scores: Scores {
             rrf: Some(Ranked { rank: rank.into(), score: 1.0 / (60.0 + f32::from(rank)) }),
             ..Scores::default()

@@ -1,0 +1,7 @@
+#if A
+int a() {
+#else
+int b() {
+#elif
+}
+#define C(x \

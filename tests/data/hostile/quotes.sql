@@ -1,0 +1,3 @@
+SELECT 'a''; -- $$ /* 
+BEGIN; $a$ $b$ $a$; DELIMITER //
+END//

@@ -1,0 +1,2 @@
+auto a = R"x(
+)y" ; template<<<>>> class operator"" _a () {
