@@ -7,10 +7,11 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::outline::{Block, Outline, Reason, Shape};
+use crate::length::on_one_line;
+use crate::outline::{Outline, Reason, Shape, only_title};
 use crate::package::{Package, Relationships, Xml};
 use crate::parse::{Limits, ParseError};
-use crate::written::{Row, Written, is_file_name, list_number, normalised, on_one_line};
+use crate::written::{Row, Written, is_file_name, list_number, normalised};
 
 /// A style builds on another; a chain longer than this is a ring.
 const STYLE_CHAIN_MAX: usize = 32;
@@ -60,15 +61,6 @@ pub(crate) fn convert(bytes: &[u8], limits: &Limits<'_>) -> Result<(String, Outl
         written.outline.title = package.title()?.or_else(|| only_title(&written.outline.blocks));
     }
     Ok(written.finish())
-}
-
-/// The heading of level 1 if there is no other.
-fn only_title(blocks: &[Block]) -> Option<String> {
-    let mut titles = blocks.iter().filter_map(|block| match block {
-        Block::Heading(heading) if heading.level == 1 => Some(&heading.text),
-        Block::Heading(_) | Block::Body(_) => None,
-    });
-    titles.next().filter(|_| titles.next().is_none()).cloned()
 }
 
 /// What a paragraph is by its style.

@@ -8,6 +8,7 @@ use ibid_core::Place;
 use mail_parser::{Address, HeaderName, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 
 use crate::html;
+use crate::length::on_one_line;
 use crate::outline::{Block, Body, Node, Outline, Placed, Reason, Shape};
 use crate::parse::{Limits, ParseError};
 
@@ -86,7 +87,7 @@ struct Writer<'l> {
 
 impl Writer<'_> {
     fn message(&mut self, message: &Message<'_>) -> Result<(), ParseError> {
-        self.outline.title = message.subject().map(one_line).filter(|subject| !subject.is_empty());
+        self.outline.title = message.subject().map(on_one_line).filter(|subject| !subject.is_empty());
         self.block(Shape::Paragraph, &[head(message)], None)?;
         for part in message.text_body.iter().filter_map(|&part| message.part(part)) {
             match &part.body {
@@ -247,8 +248,8 @@ fn head(message: &Message<'_>) -> String {
         ("From", message.from().map(addresses)),
         ("To", message.to().map(addresses)),
         ("Cc", message.cc().map(addresses)),
-        ("Date", message.header_raw(HeaderName::Date).map(one_line)),
-        ("Subject", message.subject().map(one_line)),
+        ("Date", message.header_raw(HeaderName::Date).map(on_one_line)),
+        ("Subject", message.subject().map(on_one_line)),
     ];
     let lines =
         lines.into_iter().filter_map(|(name, value)| Some(format!("{name}: {}", value.filter(|v| !v.is_empty())?)));
@@ -257,8 +258,8 @@ fn head(message: &Message<'_>) -> String {
 
 fn addresses(address: &Address<'_>) -> String {
     let one = |address: &mail_parser::Addr<'_>| match (address.name(), address.address()) {
-        (Some(name), Some(address)) => format!("{} <{}>", one_line(name), one_line(address)),
-        (name, address) => name.or(address).map(one_line).unwrap_or_default(),
+        (Some(name), Some(address)) => format!("{} <{}>", on_one_line(name), on_one_line(address)),
+        (name, address) => name.or(address).map(on_one_line).unwrap_or_default(),
     };
     address.iter().map(one).collect::<Vec<_>>().join(", ")
 }
@@ -274,13 +275,9 @@ fn name_of(part: &MessagePart<'_>) -> String {
         | PartType::Multipart(_) => None,
     };
     let name = part.attachment_name().map(str::to_owned).or_else(subject).or_else(kind).unwrap_or_default();
-    let name = one_line(&name);
+    let name = on_one_line(&name);
     let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
     if name.is_empty() { "without a name".to_owned() } else { name.to_owned() }
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A piece of a plain text.

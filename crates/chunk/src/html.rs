@@ -27,6 +27,7 @@ use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, WINDOWS_1252};
 
 use self::content::Content;
 use self::tree::{Tag, Tree};
+use crate::length::on_one_line;
 use crate::outline::{Block, Outline};
 use crate::parse::{Limits, ParseError};
 
@@ -90,7 +91,7 @@ fn title(tree: &Tree, outline: &Outline) -> Option<String> {
         Block::Heading(_) | Block::Body(_) => None,
     });
     let node = tree.nodes.iter().find(|node| node.tag == Tag::Title && node.first != tree::NONE);
-    let words = node.map(|node| tree.text(node.first).split_whitespace().collect::<Vec<_>>().join(" "));
+    let words = node.map(|node| on_one_line(tree.text(node.first)));
     let Some(title) = words.filter(|words| !words.is_empty()) else { return heading.cloned() };
     let is_heading = |before: &str| heading.is_some_and(|heading| heading.to_lowercase() == before.to_lowercase());
     let cut = BREAKS.iter().flat_map(|between| title.match_indices(between)).map(|(at, _)| &title[..at]);

@@ -57,6 +57,16 @@ pub(crate) fn weight(tokens: &Range<u32>, bytes: &Range<usize>) -> u32 {
     (tokens.end - tokens.start).max(by_bytes)
 }
 
+/// Its words on one line, with one blank between.
+pub(crate) fn on_one_line(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for word in raw.split_whitespace() {
+        out.push_str(if out.is_empty() { "" } else { " " });
+        out.push_str(word);
+    }
+    out
+}
+
 /// A piece without the white space at its ends; empty if it is all blank.
 pub(crate) fn trim(text: &str, bytes: Range<usize>) -> Range<usize> {
     let piece = &text[bytes.clone()];

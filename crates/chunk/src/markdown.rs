@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use pulldown_cmark::{Event, Options, Parser, Tag};
 
-use crate::length::trim;
-use crate::outline::{Block, Body, HEADING_BYTES_MAX, Heading, NODE_DEPTH_MAX, Node, Outline, Shape};
+use crate::length::{on_one_line, trim};
+use crate::outline::{Block, Body, HEADING_BYTES_MAX, Heading, NODE_DEPTH_MAX, Node, Outline, Shape, only_title};
 use crate::parse::ParseError;
 
 /// Whatever Markdown means by a mark or a line's end, the parser keeps some hundred bytes for it. Prose has one for each 20 of
@@ -35,16 +35,6 @@ pub(crate) fn read(text: &str) -> Result<Outline, ParseError> {
     }
     let title = front.and_then(|front| front.title).or_else(|| only_title(&reader.blocks));
     Ok(Outline { title, blocks: reader.blocks, ..Outline::default() })
-}
-
-/// The heading of level 1 if there is one and no other. The first of several (the versions of a change log, say) would
-/// name what stands below the others wrongly.
-fn only_title(blocks: &[Block]) -> Option<String> {
-    let mut titles = blocks.iter().filter_map(|block| match block {
-        Block::Heading(heading) if heading.level == 1 => Some(&heading.text),
-        Block::Heading(_) | Block::Body(_) => None,
-    });
-    titles.next().filter(|_| titles.next().is_none()).cloned()
 }
 
 struct Reader<'t> {
@@ -124,7 +114,7 @@ impl Reader<'_> {
     fn close(&mut self) {
         match self.open.take() {
             Some(Open::Heading(mut heading)) => {
-                heading.text = heading.text.split_whitespace().collect::<Vec<_>>().join(" ");
+                heading.text = on_one_line(&heading.text);
                 let is_marker = self.text[heading.bytes.clone()].trim_matches('#').trim().is_empty();
                 if (1..=HEADING_BYTES_MAX).contains(&heading.text.len()) {
                     self.blocks.push(Block::Heading(heading));

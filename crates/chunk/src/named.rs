@@ -3,7 +3,7 @@
 //! Pieces come in the text's order and reach to the next one's start: what lies between, a closing brace say, belongs to
 //! the piece before.
 
-use crate::length::trim;
+use crate::length::{on_one_line, trim};
 use crate::outline::{Block, Body, HEADING_BYTES_MAX, Heading, NODE_DEPTH_MAX, Node, Shape};
 
 /// A path has at most this many names, as headings have levels.
@@ -85,7 +85,7 @@ pub(crate) fn name(text: &str) -> Option<String> {
     if text.len() > 2 * HEADING_BYTES_MAX {
         return None;
     }
-    let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name = on_one_line(text);
     (1..=HEADING_BYTES_MAX).contains(&name.len()).then_some(name)
 }
 

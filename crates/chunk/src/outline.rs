@@ -5,7 +5,7 @@ use std::ops::Range;
 use ibid_core::{BlockKind, Place};
 use serde::{Deserialize, Serialize};
 
-use crate::length::trim;
+use crate::length::{on_one_line, trim};
 
 /// Nodes deeper than this are not told apart: what is nested deeper is cut as the text it is.
 pub(crate) const NODE_DEPTH_MAX: u8 = 8;
@@ -163,6 +163,16 @@ impl Block {
     }
 }
 
+/// The heading of level 1 if there is one and no other. The first of several (the versions of a change log, say) would
+/// name what stands below the others wrongly.
+pub(crate) fn only_title(blocks: &[Block]) -> Option<String> {
+    let mut titles = blocks.iter().filter_map(|block| match block {
+        Block::Heading(heading) if heading.level == 1 => Some(&heading.text),
+        Block::Heading(_) | Block::Body(_) => None,
+    });
+    titles.next().filter(|_| titles.next().is_none()).cloned()
+}
+
 impl Outline {
     /// Notes that a piece of the original was left out. An empty piece is none.
     pub(crate) fn leave_out(&mut self, reason: Reason, bytes: usize) {
@@ -247,7 +257,7 @@ impl Outline {
 /// The first words of a piece, on one line.
 fn start_of(piece: &str) -> String {
     const CHARS: usize = 60;
-    let line: String = piece.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = on_one_line(piece);
     if line.chars().count() <= CHARS { line } else { line.chars().take(CHARS).chain(['…']).collect() }
 }
 

@@ -14,6 +14,7 @@ use zip::ZipArchive;
 use zip::read::ZipFile;
 use zip::result::ZipError;
 
+use crate::length::on_one_line;
 use crate::outline::{Outline, Reason};
 use crate::parse::{Limits, ParseError};
 
@@ -138,7 +139,7 @@ impl<'b, 'l> Package<'b, 'l> {
                 }
             }
         }
-        let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
+        let title = on_one_line(&title);
         let is_title = (1..=crate::outline::HEADING_BYTES_MAX).contains(&title.len())
             && !BY_ITSELF.contains(&title.as_str())
             && !title.starts_with("Microsoft Word - ");

@@ -28,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use hayro_syntax::object::{Dict, Stream};
 use hayro_syntax::{DecryptionError, LoadPdfError, Pdf};
 
+use crate::length::on_one_line;
 use crate::outline::{Outline, Reason};
 use crate::parse::{Limits, ParseError};
 use crate::pdf::glyphs::{Inked, Pen};
@@ -119,7 +120,7 @@ fn read(bytes: &[u8], limits: &Limits<'_>) -> Result<(String, Outline), ParseErr
 /// The title that the file names, if it is one.
 fn own_title(pdf: &Pdf) -> Option<String> {
     let info = pdf.metadata().title.as_deref().map(text_string).filter(|title| is_title(title));
-    info.or_else(|| xmp_title(pdf)).map(|title| title.split_whitespace().collect::<Vec<_>>().join(" "))
+    info.or_else(|| xmp_title(pdf)).map(|title| on_one_line(&title))
 }
 
 /// A text string: UTF-16 or UTF-8 with a mark, else PDFDocEncoding, of which Latin-1 is the part that titles use.

@@ -5,10 +5,11 @@
 
 use ibid_core::Place;
 
+use crate::length::on_one_line;
 use crate::outline::{HEADING_BYTES_MAX, Outline, Reason, Shape};
 use crate::package::{Package, Xml};
 use crate::parse::{Limits, ParseError};
-use crate::written::{Row, Written, is_file_name, list_number, normalised, on_one_line};
+use crate::written::{Row, Written, is_file_name, list_number, normalised};
 
 /// Reads a whole presentation.
 pub(crate) fn convert(bytes: &[u8], limits: &Limits<'_>) -> Result<(String, Outline), ParseError> {

@@ -226,16 +226,6 @@ pub(crate) fn normalised(raw: &str) -> String {
     out
 }
 
-/// The same on one line.
-pub(crate) fn on_one_line(raw: &str) -> String {
-    let mut out = String::with_capacity(raw.len());
-    for word in raw.split_whitespace() {
-        out.push_str(if out.is_empty() { "" } else { " " });
-        out.push_str(word);
-    }
-    out
-}
-
 /// The cells of a row as its line: empty ones keep their place between others, and none stand at its end.
 #[derive(Debug, Default)]
 pub(crate) struct Row {

@@ -11,10 +11,11 @@ use std::ops::Range;
 
 use ibid_core::Place;
 
+use crate::length::on_one_line;
 use crate::outline::{Outline, Reason, Shape};
 use crate::package::{Package, Relationships, Xml};
 use crate::parse::{Limits, ParseError};
-use crate::written::{Row, Written, on_one_line};
+use crate::written::{Row, Written};
 use crate::xlsx::shown::Format;
 
 /// Limits of the format, or beyond what any file has.

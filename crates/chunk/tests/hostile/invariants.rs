@@ -1,24 +1,12 @@
 //! What must hold of whatever was read and cut, for the hostile files and for `examples/fuzz.rs`.
 
 use ibid_chunk::Chunked;
-use ibid_core::{Span, Tokenize};
+use ibid_core::Span;
 
-/// Counts as BERT's basic tokenizer does: a run of letters and digits is one token, so is any other visible character.
-#[derive(Debug)]
-pub(crate) struct Words;
+#[path = "words.rs"]
+mod words;
 
-impl Tokenize for Words {
-    fn token_starts(&self, text: &str, out: &mut Vec<u32>) {
-        let mut in_word = false;
-        for (byte, char) in text.char_indices() {
-            let is_word = char.is_alphanumeric();
-            if (is_word && !in_word) || (!is_word && !char.is_whitespace()) {
-                out.push(u32::try_from(byte).unwrap());
-            }
-            in_word = is_word;
-        }
-    }
-}
+pub(crate) use words::Words;
 
 /// Whether the spans are pieces of the text, in order, and hold all of it that is not blank.
 pub(crate) fn check(text: &str, chunked: &Chunked, may_overlap: bool) -> Result<(), String> {

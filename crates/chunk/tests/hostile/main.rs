@@ -6,6 +6,7 @@
 //! | `packages.rs`   | Office files, zipped by hand                                  |
 //! | `portable.rs`   | PDFs, written by hand                                         |
 //! | `invariants.rs` | what must hold of whatever was read                           |
+//! | `words.rs`      | a tokenizer without a model, for the crate's own tests too    |
 //!
 //! Small ones are files in `tests/data/hostile`. Each case runs in a process of its own, which measures itself: this program,
 //! run again for the test [`one_case`]. `cargo test --release -p ibid-chunk --all-features --test hostile -- --nocapture`
