@@ -56,15 +56,21 @@ impl Floor {
     }
 }
 
-/// What a model reads around a chunk: the title, then the headings, each that is there and does not repeat the one before.
-pub fn context(title: &str, heading_path: &[String]) -> String {
+/// What a model reads around a chunk: the title, then the headings, each that is there and does not repeat the one before;
+/// below them what is repeated with the chunk.
+pub fn context(title: &str, heading_path: &[String], repeated: Option<&str>) -> String {
     let mut parts: Vec<&str> = Vec::with_capacity(heading_path.len() + 1);
     for part in std::iter::once(title).chain(heading_path.iter().map(String::as_str)) {
         if !part.is_empty() && parts.last() != Some(&part) {
             parts.push(part);
         }
     }
-    parts.join(" > ")
+    let headings = parts.join(" > ");
+    match repeated.filter(|repeated| !repeated.is_empty()) {
+        Some(repeated) if headings.is_empty() => repeated.to_owned(),
+        Some(repeated) => format!("{headings}\n{repeated}"),
+        None => headings,
+    }
 }
 
 /// A chunk that was found.
@@ -153,7 +159,9 @@ mod tests {
     #[test]
     fn a_context_says_nothing_twice_in_a_row() {
         let headings = |path: &[&str]| path.iter().map(|heading| (*heading).to_owned()).collect::<Vec<_>>();
-        assert_eq!(context("Terms", &headings(&["Terms", "", "Refunds"])), "Terms > Refunds");
-        assert_eq!(context("", &[]), "");
+        assert_eq!(context("Terms", &headings(&["Terms", "", "Refunds"]), None), "Terms > Refunds");
+        assert_eq!(context("", &[], None), "");
+        assert_eq!(context("", &[], Some("a | b")), "a | b");
+        assert_eq!(context("Terms", &[], Some("a | b")), "Terms\na | b");
     }
 }

@@ -1,6 +1,7 @@
 //! What was noticed while a collection's documents were read and cut.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use ibid_core::{BlockKind, DocumentId, Likeness, MediaType};
 use ibid_ledger::StoredChunk;
@@ -12,8 +13,6 @@ use crate::partition::Partition;
 const NAMED_MAX: usize = 100;
 /// A chunk with fewer tokens is tiny.
 const TINY_TOKENS: u32 = 16;
-/// Chunks are counted by length in steps of so many tokens.
-const STEP_TOKENS: u32 = 50;
 /// Fingerprints are cut into so many parts: those that differ in fewer bits have one in common.
 const PARTS: u32 = 4;
 /// Chunks with a part in common that one is compared with.
@@ -67,7 +66,7 @@ pub struct Report {
 
 impl Report {
     /// The width of a step of the histogram, in tokens.
-    pub const STEP_TOKENS: u32 = STEP_TOKENS;
+    pub const STEP_TOKENS: u32 = 50;
 
     fn count(&mut self, entry: &Entry, tokens_max: u32, seen: &mut Seen) {
         let version = &entry.current;
@@ -98,7 +97,7 @@ impl Report {
             }
         }
         for StoredChunk { chunk, likeness, .. } in &cut.chunks {
-            *self.token_histogram.entry(chunk.tokens / STEP_TOKENS * STEP_TOKENS).or_default() += 1;
+            *self.token_histogram.entry(chunk.tokens / Report::STEP_TOKENS * Report::STEP_TOKENS).or_default() += 1;
             self.oversize += u64::from(chunk.tokens > tokens_max);
             self.tiny += u64::from(chunk.tokens < TINY_TOKENS);
             self.tables += u64::from(chunk.kind == BlockKind::Table);
@@ -135,7 +134,7 @@ impl Partition {
     /// What was noticed of the documents that the caller may read. Walks over all of them: some milliseconds for a large
     /// collection.
     pub fn report(&self) -> Report {
-        let model = std::sync::Arc::clone(&self.state.lanes().serving.model);
+        let model = Arc::clone(&self.state.lanes().serving.model);
         let tokens_max = u32::try_from(model.tokens_max()).unwrap_or(u32::MAX);
         let documents = self.state.documents();
         let (mut report, mut seen) = (Report::default(), Seen::default());

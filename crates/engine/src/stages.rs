@@ -176,10 +176,8 @@ fn encoder_input(title: &str, with_context: bool, chunk: &Chunk, text: &str, con
     if !with_context {
         return content.to_owned();
     }
-    let headings = context(title, &chunk.heading_path);
-    let repeated = chunk.context.and_then(|span| span.quote(text)).unwrap_or_default();
-    let parts = [&headings, repeated, content];
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    let context = context(title, &chunk.heading_path, chunk.context.and_then(|span| span.quote(text)));
+    if context.is_empty() { content.to_owned() } else { format!("{context}\n{content}") }
 }
 
 /// What the index of words gets of a version.

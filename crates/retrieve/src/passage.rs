@@ -19,9 +19,6 @@ pub(crate) fn expand(
     found: &Candidates,
     expand: Expand,
 ) -> Result<(), EngineError> {
-    if expand == Expand::None {
-        return Ok(());
-    }
     let mut by_document: HashMap<(CollectionName, DocumentId, Revision), Vec<Piece>> = HashMap::new();
     for (ordinal, hit) in hits.iter().enumerate() {
         let place = &found.places[&hit.chunk];

@@ -102,13 +102,7 @@ pub(crate) async fn rerank(
 
 /// What a cross-encoder reads of a hit.
 fn passage(hit: &Hit) -> Passage {
-    let headings = context(&hit.title, &hit.heading_path);
-    let context = match &hit.context {
-        Some(repeated) if headings.is_empty() => repeated.clone(),
-        Some(repeated) => format!("{headings}\n{repeated}"),
-        None => headings,
-    };
-    Passage { context, text: hit.text.clone() }
+    Passage { context: context(&hit.title, &hit.heading_path, hit.context.as_deref()), text: hit.text.clone() }
 }
 
 /// One question's pairs, and the time by which they should be scored.

@@ -87,27 +87,24 @@ impl Retriever {
         };
         ranked.retain(|hit| query.floor.admits(&hit.scores));
         ranked.truncate(query.top_k);
-        let (found, ranked) = if query.expand == Expand::None {
-            (found, ranked)
-        } else {
-            let start = ctx.elapsed();
-            let (snapshots, expanding) = (Arc::clone(&snapshots), query.expand);
-            let expanded = move || {
-                let done = expand(&mut ranked, &snapshots, &found, expanding);
-                done.map(|()| (found, ranked))
-            };
-            let expanded = self.pool.run(ctx, expanded).await??;
-            ctx.record("retrieve.expand", start);
-            expanded
-        };
-        let searched =
-            partitions.iter().zip(&*snapshots).zip(&found.counts).map(|((partition, snapshot), counts)| Searched {
+        let searched: Vec<Searched> = partitions
+            .iter()
+            .zip(&*snapshots)
+            .zip(&found.counts)
+            .map(|((partition, snapshot), counts)| Searched {
                 name: partition.name().clone(),
                 generation: snapshot.generation(),
                 lexical: u32::try_from(counts.0).unwrap_or(u32::MAX),
                 vector: u32::try_from(counts.1).unwrap_or(u32::MAX),
-            });
-        Ok(Retrieved { hits: ranked, collections: searched.collect(), reranked })
+            })
+            .collect();
+        if query.expand != Expand::None {
+            let (start, expanding) = (ctx.elapsed(), query.expand);
+            let expanded = move || expand(&mut ranked, &snapshots, &found, expanding).map(|()| ranked);
+            ranked = self.pool.run(ctx, expanded).await??;
+            ctx.record("retrieve.expand", start);
+        }
+        Ok(Retrieved { hits: ranked, collections: searched, reranked })
     }
 
     /// Reads the texts of as many of the fused as the rest of the path can use.

@@ -209,9 +209,10 @@ fn ours(set: &ChunkingSet, size: Option<u32>, config: Config, model: &dyn EmbedM
 
 /// What the engine's encoder reads of a chunk.
 fn encoder_input(title: &str, chunk: &Chunk, document: &ChunkingDocument) -> String {
-    let quote = |span: Span| span.quote(&document.text).unwrap_or_default().to_owned();
-    let parts = [ibid_core::context(title, &chunk.heading_path), chunk.context.map(quote).unwrap_or_default()];
-    parts.into_iter().filter(|part| !part.is_empty()).chain([quote(chunk.span)]).collect::<Vec<_>>().join("\n")
+    let quote = |span: Span| span.quote(&document.text).unwrap_or_default();
+    let context = ibid_core::context(title, &chunk.heading_path, chunk.context.map(quote));
+    let content = quote(chunk.span);
+    if context.is_empty() { content.to_owned() } else { format!("{context}\n{content}") }
 }
 
 /// The names of the other chunkers.
