@@ -5,6 +5,7 @@ use hayro_syntax::content::TypedIter;
 use hayro_syntax::content::ops::{Transform, TypedInstruction};
 use hayro_syntax::object::{Dict, Name, Number, Object, Stream};
 use hayro_syntax::page::{Page, Resources};
+use rustc_hash::FxHashMap;
 
 use crate::parse::{Limits, ParseError};
 use crate::pdf::fonts::Fonts;
@@ -150,7 +151,7 @@ impl<'a, 'l> Pen<'a, 'l> {
         depth: usize,
     ) -> Result<(), ParseError> {
         let mut states: Vec<State> = Vec::new();
-        let mut fonts: Vec<(Vec<u8>, usize)> = Vec::new();
+        let mut fonts: FxHashMap<Vec<u8>, usize> = FxHashMap::default();
         let (mut line, mut text) = (Affine::IDENTITY, Affine::IDENTITY);
         let mut from = Point::ZERO;
         let marked_around = sheet.marked.len();
@@ -174,12 +175,12 @@ impl<'a, 'l> Pen<'a, 'l> {
                 }
                 TypedInstruction::TextFont(font) => {
                     let name = font.0.as_ref();
-                    let known = fonts.iter().find(|(known, _)| known == name).map(|(_, index)| *index);
+                    let known = fonts.get(name).copied();
                     let index = match known {
                         Some(index) => index,
                         None => {
                             let index = self.fonts.find(&resources.fonts, font.0)?;
-                            fonts.push((name.to_vec(), index));
+                            fonts.insert(name.to_vec(), index);
                             index
                         }
                     };

@@ -258,6 +258,11 @@ pub(crate) fn cases() -> Vec<Case> {
                 packed("", cmap.replace("<0041> <0", "<41> <0").replace("<0000> <ffff>", "<00> <ff>").as_bytes());
             page(packed("", contents.as_bytes()), ">> /Font << /G 6 0 R", vec![font, cmap])
         }),
+        of("100,000 fonts", "read", || {
+            let fonts: String = (0..100_000).map(|n| format!("/F{n} 5 0 R ")).collect();
+            let used: String = (0..100_000).map(|n| format!("/F{n} 9 Tf (a) Tj ")).collect();
+            page(packed("", format!("BT 20 700 Td {used} ET").as_bytes()), &format!(">> /Font << {fonts}"), Vec::new())
+        }),
         of("1 M arrays in an array", "read", || {
             page(packed("", WORDS.as_bytes()), &format!("/A {}", "[".repeat(MB)), Vec::new())
         }),
