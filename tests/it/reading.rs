@@ -82,6 +82,11 @@ async fn a_file_of_every_format_is_read_and_what_cannot_be_holds_nobody_up() {
         }
     }
     send.await.unwrap();
+    let utf16: Vec<u8> = "\u{feff}# Käse\n\nReift im Keller.\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let put = PutDocumentRequest { header: Some(header("cheese.md")), content: utf16.clone().into() };
+    client.documents().put_document(put).await.unwrap();
+    assert_eq!(client.get("cheese.md").await.unwrap().1, "# Käse\n\nReift im Keller.\n".as_bytes());
+    assert_eq!(original(&client, "cheese.md").await, utf16, "its own bytes, not those of the stored text");
     for file in files.iter().filter(|file| expected(file).is_some()) {
         let name = file.file_name().unwrap().to_str().unwrap();
         assert_eq!(original(&client, name).await, std::fs::read(file).unwrap(), "{name}");
@@ -99,7 +104,7 @@ async fn a_file_of_every_format_is_read_and_what_cannot_be_holds_nobody_up() {
         .report
         .unwrap();
     let documents: u64 = report.formats.iter().map(|format| format.documents).sum();
-    assert_eq!(documents as usize, files.iter().filter(|file| expected(file).is_some()).count());
+    assert_eq!(documents as usize, 1 + files.iter().filter(|file| expected(file).is_some()).count());
     assert_eq!(report.token_histogram.iter().map(|step| step.chunks).sum::<u64>(), report.chunks);
     assert!(report.chunks_table > 0 && report.chunks_code > 0, "{report:?}");
     server.stop().await;

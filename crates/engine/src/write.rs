@@ -1,5 +1,6 @@
 //! Put and delete: validate, hash, commit, ack.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -377,8 +378,7 @@ struct Readable {
 /// Reads the content: its text, and what the text alone does not tell.
 fn read(ctx: &Ctx, mut put: Put, dimension: usize) -> Result<Readable, EngineError> {
     let content = std::mem::take(&mut put.content);
-    let is_made = put.media_type.is_converted();
-    if is_made && !put.chunks.is_empty() {
+    if put.media_type.is_converted() && !put.chunks.is_empty() {
         let problem = "are given for a format whose stored text is made from it; put its text as text/plain";
         return Err(Invalid::new("header.chunks", problem).into());
     }
@@ -397,7 +397,8 @@ fn read(ctx: &Ctx, mut put: Put, dimension: usize) -> Result<Readable, EngineErr
     });
     let ready = ready.collect();
     let text = Compressed::pack(&parsed.text).map_err(EngineError::of_ledger)?;
-    let made_from = is_made.then(|| {
+    // Text in another encoding than ours is made from the file too.
+    let made_from = matches!(parsed.text, Cow::Owned(_)).then(|| {
         let outline = postcard::to_stdvec(&parsed.outline).expect("plain data in memory always serialises");
         Ok(MadeFrom {
             original: Compressed::pack_bytes(&content)?,
