@@ -24,7 +24,7 @@ pub(super) struct Chunk {
     /// Read it as this media type [default: found out from content and name]
     #[arg(long, value_name = "TYPE")]
     media_type: Option<String>,
-    /// The length that chunks aim at, in tokens [default: what suits the kind of block]
+    /// The length that chunks aim at, in tokens [default: 200]
     #[arg(long, value_name = "TOKENS")]
     tokens: Option<u32>,
     /// Show the blocks that it is read into, not the chunks

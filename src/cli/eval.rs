@@ -40,7 +40,7 @@ pub(super) struct Run {
     /// Keep embeddings and pair scores here, by hash of weights and input; a second run costs seconds then
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
-    /// The length that chunks aim at, in tokens; 0: what suits the kind of block
+    /// The length that chunks aim at, in tokens; 0: 200
     #[arg(long, default_value_t = 0)]
     chunk_tokens: u32,
     /// How many candidates are reranked; 0: no reranked run

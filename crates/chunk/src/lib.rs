@@ -33,9 +33,9 @@
 //! stands between two chunks: front matter, link reference definitions, thematic breaks, comments.
 //!
 //! Invariants: spans are ordered by where they start and where they end, on character boundaries, without white space at
-//! either end, and disjoint without overlap; every non-blank byte lies in a chunk or one dropped span. The same text, configuration and tokenizer give the same chunks.
-//! Time is linear in the text for a given configuration, and recursion is bounded. A new format is one file that makes
-//! blocks: nothing behind `outline.rs` knows where they come from.
+//! either end, and disjoint without overlap; every non-blank byte lies in a chunk or one dropped span. The same text,
+//! configuration and tokenizer give the same chunks. Time is linear in the text for a given configuration, and recursion is
+//! bounded. A new format is one file that makes blocks: nothing behind `outline.rs` knows where they come from.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "code")]

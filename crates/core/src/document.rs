@@ -291,7 +291,7 @@ pub struct CollectionSettings {
     pub stemming: bool,
     /// Whether the language's stop words are left out.
     pub stop_words: bool,
-    /// A chunk's length that the chunker aims at, in the embedder's tokens; 0: what suits the kind of block.
+    /// A chunk's length that the chunker aims at, in the embedder's tokens; 0: its own choice.
     pub chunk_tokens: u32,
     /// How many tokens of whole sentences a chunk repeats of the one before, within one running text.
     pub chunk_overlap_tokens: u32,
