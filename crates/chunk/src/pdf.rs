@@ -3,6 +3,7 @@
 //!
 //! | file         | responsibility                                                     |
 //! | ------------ | ------------------------------------------------------------------ |
+//! | `nesting.rs` | how deep dictionaries are nested, found before they are read       |
 //! | `unpack.rs`  | how far streams unpack, found before they are                      |
 //! | `fonts.rs`   | what a string of codes says, and how far its glyphs reach          |
 //! | `glyphs.rs`  | a page's operators -> its words, rules and pictures                |
@@ -15,6 +16,7 @@
 mod blocks;
 mod fonts;
 mod glyphs;
+mod nesting;
 mod order;
 mod running;
 #[cfg(test)]
@@ -45,6 +47,7 @@ const UNKNOWN_PART_MAX: f32 = 0.5;
 
 /// Reads a whole document.
 pub(crate) fn convert(bytes: &[u8], limits: &Limits<'_>) -> Result<(String, Outline), ParseError> {
+    nesting::check(bytes)?;
     unpack::check_objects(bytes, limits.stop)?;
     // The library means never to panic, but it reads what strangers wrote: an overflow there must not end more than this.
     catch_unwind(AssertUnwindSafe(|| read(bytes, limits)))

@@ -266,6 +266,13 @@ pub(crate) fn cases() -> Vec<Case> {
         of("1 M arrays in an array", "read", || {
             page(packed("", WORDS.as_bytes()), &format!("/A {}", "[".repeat(MB)), Vec::new())
         }),
+        of("1 M dictionaries in a dictionary", "too deep", || {
+            page(packed("", WORDS.as_bytes()), &format!("/A {}", "<</A".repeat(MB)), Vec::new())
+        }),
+        of("dictionaries before a long rest", "too deep", || {
+            let rest = "<</A ".repeat(500) + &"/B 1 ".repeat(2 * MB);
+            page(packed("", WORDS.as_bytes()), &format!("/A {rest}"), Vec::new())
+        }),
         of("no table, 1 M objects", "malformed", || {
             b"%PDF-1.4\n".iter().copied().chain("1 0 obj\n<<>>\nendobj\n".repeat(MB).bytes()).collect()
         }),
