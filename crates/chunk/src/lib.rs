@@ -22,7 +22,7 @@
 //! | `code.rs`     | source code -> functions and types under their names                               |
 //! | `named.rs`    | pieces under paths of names -> blocks under headings without lines                 |
 //! | `pdf.rs`      | PDF -> its text in reading order and blocks, each line with its place on the page  |
-//! | `section.rs`  | blocks -> sections with their heading paths; tiny neighbours grouped               |
+//! | `section.rs`  | blocks -> sections with their heading paths; small neighbours grouped              |
 //! | `split.rs`    | a section -> atoms, the smallest pieces that stay whole                            |
 //! | `sentence.rs` | where sentences start                                                              |
 //! | `pack.rs`     | atoms -> chunks of about the target, cut where it costs least                      |

@@ -157,7 +157,7 @@ fn a_heading_goes_with_the_first_text_below_it() {
 }
 
 #[test]
-fn tiny_sections_share_a_chunk_under_their_common_path_but_never_with_a_higher_one() {
+fn small_sections_share_a_chunk_under_their_common_path_but_never_with_a_higher_one() {
     let long = words(15);
     check_paths(
         &format!("# Doc\n\n{long}\n\n## A\n\na\n\n## B\n\nb\n\n# Next\n\nn\n"),
@@ -286,13 +286,12 @@ Ask the crew[^1].
 
     > Bicycles are free.
     ~~~~
-    ["Ferry timetable", "Fares"] List 18
+    ["Ferry timetable"] Mixed 38
     ## Fares
 
     - [x] adults: 3.50
     - [ ] children: free
-    ~~~~
-    ["Ferry timetable", "Notes"] Paragraph 20
+
     ## Notes
 
     Ask the crew[^1].
