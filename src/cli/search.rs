@@ -35,6 +35,9 @@ pub(super) struct Settings {
     /// How many candidates are reranked; 0: none [default: the server's]
     #[arg(long)]
     rerank_depth: Option<u32>,
+    /// How much the text around a chunk counts in its meaning, 0 to 1 [default: 0.35]
+    #[arg(long, value_name = "WEIGHT")]
+    neighbour_weight: Option<f32>,
     /// How much of its document comes with a hit
     #[arg(long, value_enum, default_value = "none")]
     expand: Expand,
@@ -78,6 +81,7 @@ impl Settings {
             mode: mode.into(),
             top_k,
             rerank: self.rerank_depth.map(|depth| proto::Rerank { depth, ..proto::Rerank::default() }),
+            neighbour_weight: self.neighbour_weight,
             expand: match self.expand {
                 Expand::None => proto::Expand::None,
                 Expand::Neighbours => proto::Expand::Neighbours,

@@ -73,6 +73,7 @@ pub(crate) fn settings(
         vector,
         mode: mode(&format!("{field}.mode"), given.mode)?,
         top_k,
+        neighbour_weight: given.neighbour_weight.unwrap_or(Query::NEIGHBOUR_WEIGHT),
         candidates,
         fusion: given.fusion.map_or_else(Fusion::default, fusion),
         rerank: rerank(given.rerank, defaults.rerank),

@@ -190,3 +190,41 @@ async fn a_table_row_is_found_by_its_header_and_by_its_place() {
     assert!(refused.message().contains("byte"), "{}", refused.message());
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_beside_a_chunk_counts_in_its_meaning() {
+    let server = TestServer::start().await;
+    let client = server.default_tenant().await;
+    let ferry = "The ferry to the island crosses the bay, and its passengers go on board at the old quay. ".repeat(9);
+    let prices = "Grown-ups pay eight, children four, and whoever is above seventy pays nothing at all. ".repeat(9);
+    let mut cosines = Vec::new();
+    client.put("boats.md", &format!("{ferry}\n\n{prices}\n\n{ferry}\n")).await.unwrap();
+    client.put("baths.md", &prices).await.unwrap();
+    for neighbour_weight in [Some(0.0), None, Some(1.0)] {
+        let settings = SearchSettings {
+            mode: SearchMode::Vector.into(),
+            neighbour_weight,
+            duplicates: Duplicates::Keep.into(),
+            ..Default::default()
+        };
+        let question = "What does the ferry to the island cost?";
+        let request = SearchRequest { question: question.into(), settings: Some(settings), ..Default::default() };
+        let hits = client.searches().search(request).await.unwrap().into_inner().hits;
+        let of = |document: &str| {
+            let hit = hits.iter().find(|hit| hit.document_id == document && hit.text.starts_with("Grown-ups")).unwrap();
+            hit.scores.unwrap().cosine.unwrap().score
+        };
+        cosines.push((of("boats.md"), of("baths.md")));
+    }
+    let [(alone, same), (beside, baths), (most, _)] = cosines[..] else { unreachable!() };
+    assert!((alone - same).abs() < 1e-6, "the same words alone: {alone} and {same}");
+    assert!(beside > alone + 0.05 && most > beside, "beside the ferry: {alone}, {beside}, {most}");
+    assert!((baths - same).abs() < 1e-6, "beside nothing: {same}, {baths}");
+
+    let settings = SearchSettings { neighbour_weight: Some(1.5), ..Default::default() };
+    let request = SearchRequest { question: "?".into(), settings: Some(settings), ..Default::default() };
+    let refused = client.searches().search(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("settings.neighbour_weight"), "{}", refused.message());
+    server.stop().await;
+}

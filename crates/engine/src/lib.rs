@@ -16,6 +16,7 @@
 //! | `compare.rs`    | what two models find, side by side                                                 |
 //! | `recover.rs`    | opening a partition: its indexes are made equal to the ledger, its stages resumed  |
 //! | `report.rs` | what was noticed while a collection's documents were read and cut |
+//! | `surroundings.rs` | a chunk's meaning with a share of its neighbours'                                |
 //! | `snapshot.rs`   | one question's view of a partition: both arms, and hits with their text            |
 //! | `past.rs`       | what is kept of earlier versions, and views of past generations                    |
 //! | `citation.rs`   | what has become of something cited                                                 |
@@ -71,6 +72,7 @@ mod report;
 mod shred;
 mod snapshot;
 mod stages;
+pub mod surroundings;
 mod tenants;
 mod write;
 

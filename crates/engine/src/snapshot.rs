@@ -15,6 +15,7 @@ use crate::documents::{Documents, Labelled};
 use crate::error::EngineError;
 use crate::partition::State;
 use crate::past::Past;
+use crate::surroundings;
 
 /// Both indexes at one moment, as published together.
 #[derive(Debug)]
@@ -159,12 +160,25 @@ impl Snapshot {
         Ok(self.candidates(found))
     }
 
-    /// The best `n` chunks by meaning, best first; ties by label. `vector` is of [`Snapshot::model`].
+    /// The best `n` chunks by meaning, best first; ties by label. `vector` is of [`Snapshot::model`]. What the chunks beside a
+    /// chunk say counts with a share, `neighbour_weight` (see `surroundings.rs`); 0: its own vector alone.
     ///
     /// # Errors
     /// [`EngineError`]: stopped, wrong dimension, or the index failed.
-    pub fn by_meaning(&self, ctx: &Ctx, vector: &[f32], n: usize) -> Result<Vec<Candidate>, EngineError> {
-        let found = self.view.vector.search(ctx, vector, n, self.scope.labels()).map_err(EngineError::of_vector)?;
+    pub fn by_meaning(
+        &self,
+        ctx: &Ctx,
+        vector: &[f32],
+        n: usize,
+        neighbour_weight: f32,
+    ) -> Result<Vec<Candidate>, EngineError> {
+        let (vectors, allowed) = (&self.view.vector, self.scope.labels());
+        let mut found = vectors.search(ctx, vector, n, allowed).map_err(EngineError::of_vector)?;
+        if neighbour_weight > 0.0 {
+            found = self.resolving(|documents| {
+                surroundings::rescored(vector, neighbour_weight, vectors, documents, allowed, found)
+            });
+        }
         Ok(self.candidates(found))
     }
 

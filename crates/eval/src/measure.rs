@@ -48,7 +48,12 @@ pub struct Measurement<'a> {
     pub rerank_depth: usize,
     /// Time for it in the default run.
     pub rerank_budget: Option<Duration>,
+    /// How much the chunks beside a chunk count in its meaning.
+    pub neighbour_weight: f32,
 }
+
+/// Each judged query's figures, in the order of their ids, by the name of the way they were asked in.
+pub type PerQuery = BTreeMap<&'static str, Vec<Quality>>;
 
 struct Way {
     name: &'static str,
@@ -60,7 +65,8 @@ struct Way {
 impl Measurement<'_> {
     /// Puts `set` into the engine and asks its queries. A document scores as its best chunk. Each list starts with what a
     /// search for as many hits as are reranked gives; times are of that search, the question's embedding included. What
-    /// it lacks to 100 documents follows from deeper searches that rerank nothing.
+    /// it lacks to 100 documents follows from deeper searches that rerank nothing. Beside the report each query's figures, by
+    /// way; the default's are those of the way it is.
     ///
     /// # Errors
     /// [`EvalError`]: the engine or a model failed.
@@ -69,7 +75,7 @@ impl Measurement<'_> {
         set: &Beir,
         settings: CollectionSettings,
         tell: &dyn Fn(Progress),
-    ) -> Result<Report, EvalError> {
+    ) -> Result<(Report, PerQuery), EvalError> {
         let start = self.clock.monotonic();
         let model = settings.embedder.clone();
         let partition = self.fill(set, settings, tell).await?;
@@ -77,10 +83,15 @@ impl Measurement<'_> {
             let retriever = Retriever::new(self.pool.clone(), None);
             self.ask(set, &partition, Way { name, mode, rerank: Rerank::Off, retriever }, tell)
         };
+        let mut per_query = PerQuery::new();
+        let mut keep = |name, (report, queries)| {
+            per_query.insert(name, queries);
+            Some(report)
+        };
         let mut runs = Runs {
-            lexical: Some(plain("lexical", Mode::Lexical).await?),
-            vector: Some(plain("vector", Mode::Vector).await?),
-            fused: Some(plain("fused", Mode::Hybrid).await?),
+            lexical: keep("lexical", plain("lexical", Mode::Lexical).await?),
+            vector: keep("vector", plain("vector", Mode::Vector).await?),
+            fused: keep("fused", plain("fused", Mode::Hybrid).await?),
             ..Runs::default()
         };
         runs.default = runs.fused;
@@ -90,17 +101,18 @@ impl Measurement<'_> {
                 let rerank = Rerank::Top { depth: self.rerank_depth, weight: Rerank::WEIGHT, budget };
                 self.ask(set, &partition, Way { name, mode: Mode::Hybrid, rerank, retriever }, tell)
             };
-            runs.reranked = Some(reranked("reranked", None).await?);
+            runs.reranked = keep("reranked", reranked("reranked", None).await?);
             runs.default = runs.reranked;
             if self.rerank_budget.is_some() {
-                runs.default = Some(reranked("default", self.rerank_budget).await?);
+                runs.default = keep("default", reranked("default", self.rerank_budget).await?);
             }
         }
         let seconds = self.clock.monotonic().saturating_sub(start).as_secs_f64();
-        Ok(Report { runs, documents: set.documents.len(), queries: set.queries.len(), model, seconds })
+        let report = Report { runs, documents: set.documents.len(), queries: set.queries.len(), model, seconds };
+        Ok((report, per_query))
     }
 
-    fn ctx(&self) -> Ctx {
+    pub(crate) fn ctx(&self) -> Ctx {
         Ctx::new(Arc::clone(&self.clock), Priority::Query, None)
     }
 
@@ -149,7 +161,7 @@ impl Measurement<'_> {
         partition: &Partition,
         way: Way,
         tell: &dyn Fn(Progress),
-    ) -> Result<RunReport, EvalError> {
+    ) -> Result<(RunReport, Vec<Quality>), EvalError> {
         let mut rankings = Vec::with_capacity(set.queries.len());
         let mut times = Vec::with_capacity(set.queries.len());
         for (asked, query) in (1..).zip(&set.queries) {
@@ -159,7 +171,8 @@ impl Measurement<'_> {
             tell(Progress::Asked(way.name, asked, set.queries.len()));
         }
         let run = Run::from_rankings(rankings);
-        Ok(RunReport::new(Quality::mean(&run, &set.qrels), &times))
+        let queries = Quality::per_query(&run, &set.qrels).into_values().collect();
+        Ok((RunReport::new(Quality::mean(&run, &set.qrels), &times), queries))
     }
 
     async fn ranking(
@@ -177,6 +190,7 @@ impl Measurement<'_> {
             vector: None,
             mode: way.mode,
             top_k: depth,
+            neighbour_weight: self.neighbour_weight,
             candidates: CANDIDATES,
             fusion: Fusion::default(),
             rerank: way.rerank,

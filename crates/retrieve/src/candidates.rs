@@ -57,9 +57,9 @@ pub(crate) async fn candidates(
             return Ok(Vec::new());
         }
         let vector = query_vector(ctx, partitions, snapshots, query).await?;
-        let (own, snapshots) = (ctx.clone(), Arc::clone(snapshots));
+        let (own, snapshots, weight) = (ctx.clone(), Arc::clone(snapshots), query.neighbour_weight);
         let start = ctx.elapsed();
-        let found = pool.run(ctx, move || each(&snapshots, |one| one.by_meaning(&own, &vector, n))).await??;
+        let found = pool.run(ctx, move || each(&snapshots, |one| one.by_meaning(&own, &vector, n, weight))).await??;
         ctx.record("retrieve.vector", start);
         Ok::<_, RetrieveError>(found)
     };

@@ -78,6 +78,9 @@ pub struct Query {
     pub mode: Mode,
     /// How many hits.
     pub top_k: usize,
+    /// How much the text around a chunk counts in its meaning, 0 to 1: the weight of the vectors of the chunks beside it, before
+    /// it falls with their distance. [`Query::NEIGHBOUR_WEIGHT`] where a request does not say.
+    pub neighbour_weight: f32,
     /// How many candidates each arm gives; fewer than `top_k` counts as `top_k`.
     pub candidates: usize,
     /// How the arms' lists are fused.
@@ -112,6 +115,8 @@ impl Query {
     pub const HITS_MAX: usize = 1_000;
     /// The deepest rerank.
     pub const RERANK_MAX: usize = 200;
+    /// How much a neighbour counts where a request does not say; docs/chunking.md has what it is worth.
+    pub const NEIGHBOUR_WEIGHT: f32 = 0.35;
 
     /// Whether hits may be left out, so that what stands below moves up.
     pub(crate) fn is_floored(&self) -> bool {
@@ -133,6 +138,7 @@ impl Query {
         }
         within("settings.top_k", self.top_k, 1, Query::HITS_MAX)?;
         within("settings.candidates", self.candidates, 1, Query::HITS_MAX)?;
+        real("settings.neighbour_weight", self.neighbour_weight, 0.0, 1.0)?;
         real("settings.fusion.k", self.fusion.k, f32::MIN_POSITIVE, 10_000.0)?;
         real("settings.fusion.lexical_weight", self.fusion.lexical_weight, 0.0, 100.0)?;
         real("settings.fusion.vector_weight", self.fusion.vector_weight, 0.0, 100.0)?;
@@ -167,6 +173,7 @@ mod tests {
             vector: None,
             mode: Mode::Hybrid,
             top_k: 10,
+            neighbour_weight: Query::NEIGHBOUR_WEIGHT,
             candidates: 50,
             fusion: Fusion::default(),
             rerank: Rerank::Off,
@@ -190,6 +197,7 @@ mod tests {
         refused(Query { question: "x".repeat(9_000), ..query() }, "question");
         refused(Query { top_k: 0, ..query() }, "settings.top_k");
         refused(Query { top_k: 1_000_000_000, ..query() }, "settings.top_k");
+        refused(Query { neighbour_weight: f32::NAN, ..query() }, "settings.neighbour_weight");
         refused(Query { fusion: Fusion { k: 0.0, ..Fusion::default() }, ..query() }, "settings.fusion.k");
         refused(
             Query { fusion: Fusion { vector_weight: f32::NAN, ..Fusion::default() }, ..query() },

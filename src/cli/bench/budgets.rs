@@ -116,7 +116,15 @@ impl Budgets {
         tell(&format!("{} documents into an engine", set.documents.len()));
         let (_, rerankers) = ways.first().cloned().context("there is a way to rerank")?;
         let engine = &scratch.engine;
-        let measurement = Measurement { engine, pool, rerankers, clock, rerank_depth: self.depth, rerank_budget: None };
+        let measurement = Measurement {
+            engine,
+            pool,
+            rerankers,
+            clock,
+            rerank_depth: self.depth,
+            rerank_budget: None,
+            neighbour_weight: Query::NEIGHBOUR_WEIGHT,
+        };
         let settings = Measurement::settings(model.model().clone());
         let partition = measurement.fill(&set, settings, &|_| {}).await?;
         let retriever = |(name, rerankers)| (name, Retriever::new(pool.clone(), Some(rerankers)));
@@ -190,6 +198,7 @@ async fn search(retriever: &Retriever, partition: &Partition, question: &str, re
         vector: None,
         mode: Mode::Hybrid,
         top_k: TOP_K,
+        neighbour_weight: Query::NEIGHBOUR_WEIGHT,
         candidates: CANDIDATES,
         fusion: Fusion::default(),
         rerank,

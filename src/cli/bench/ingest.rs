@@ -179,6 +179,7 @@ impl Asking {
                 vector: None,
                 mode: Mode::Lexical,
                 top_k: TOP_K,
+                neighbour_weight: Query::NEIGHBOUR_WEIGHT,
                 candidates: CANDIDATES,
                 fusion: Fusion::default(),
                 rerank: Rerank::Off,

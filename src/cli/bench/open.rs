@@ -15,6 +15,7 @@ use futures::stream::{self, StreamExt};
 use ibid_core::{CollectionName, DocumentId, Embed, MediaType, Metadata, Operator, Readers, TenantName, Tokenize};
 use ibid_engine::{EmbedModel, Engine, Models, Partition, Put, ReadyChunk, Stage, Views};
 use ibid_eval::Measurement;
+use ibid_retrieve::Query;
 use ibid_runtime::{Ctx, Priority, Random, RealDisk, SeededRandom, SystemRandom};
 use serde_json::json;
 
@@ -218,7 +219,7 @@ impl House {
         let partition = self.partition(&engine, false).await?;
         let (snapshot, ctx) = (partition.snapshot(None), self.ctx(Priority::Query));
         let words = snapshot.by_words(&ctx, "document", TOP_K)?;
-        let meaning = snapshot.by_meaning(&ctx, &vec![1.0; self.model.dimension()], TOP_K)?;
+        let meaning = snapshot.by_meaning(&ctx, &vec![1.0; self.model.dimension()], TOP_K, Query::NEIGHBOUR_WEIGHT)?;
         for candidate in words.iter().chain(&meaning) {
             snapshot.find(candidate.label)?;
         }

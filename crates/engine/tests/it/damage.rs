@@ -142,7 +142,7 @@ fn by_words(real: &Real, partition: &Partition, question: &str) -> Result<Hits, 
 
 fn by_meaning(real: &Real, partition: &Partition, question: &str) -> Hits {
     let vector = real.model.vector(question);
-    let found = partition.snapshot(None).by_meaning(&ctx(&real.clock), &vector, EVERYTHING).unwrap();
+    let found = partition.snapshot(None).by_meaning(&ctx(&real.clock), &vector, EVERYTHING, 0.0).unwrap();
     hits(partition, found)
 }
 

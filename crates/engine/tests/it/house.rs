@@ -137,7 +137,7 @@ impl House {
             ids.dedup();
             ids
         };
-        (ids(snapshot.by_words(&ctx, word, 50).unwrap()), ids(snapshot.by_meaning(&ctx, &vector, 50).unwrap()))
+        (ids(snapshot.by_words(&ctx, word, 50).unwrap()), ids(snapshot.by_meaning(&ctx, &vector, 50, 0.0).unwrap()))
     }
 
     #[track_caller]

@@ -127,7 +127,7 @@ fn a_collection_moves_to_another_model_and_back_with_what_is_written_meanwhile()
     assert_eq!((compared.queries, compared.recall_serving, compared.recall_coming), (40, 1.0, 1.0));
     assert_eq!((serving(&partition).as_str(), switched.second.unwrap().role), ("new", SecondRole::Kept));
     assert_eq!(before.model().model().as_str(), "old", "a question under way is answered by the model it began with");
-    assert!(before.by_meaning(&ctx(&house.clock), &house.models[0].vector("Fruit002"), 1).is_ok());
+    assert!(before.by_meaning(&ctx(&house.clock), &house.models[0].vector("Fruit002"), 1, 0.0).is_ok());
     house.check_each(&partition, (2..40).chain([100]));
     house.check(&partition, "Fruit101", &[&id(0)]);
     house.check(&partition, "Fruit001", &[]);

@@ -26,7 +26,7 @@ type Seen = [Vec<(String, u64, String, u32)>; 2];
 fn seen(house: &House, snapshot: &Snapshot, word: &str) -> Seen {
     let ctx = ctx(&house.clock);
     let vector = block_on(snapshot.model().embed(&ctx, Purpose::Query, &[word.to_owned()])).unwrap().remove(0);
-    let arms = [snapshot.by_words(&ctx, word, 50).unwrap(), snapshot.by_meaning(&ctx, &vector, 50).unwrap()];
+    let arms = [snapshot.by_words(&ctx, word, 50).unwrap(), snapshot.by_meaning(&ctx, &vector, 50, 0.0).unwrap()];
     arms.map(|found| {
         let one = |candidate: &ibid_engine::Candidate| {
             let found = snapshot.find(candidate.label).unwrap();

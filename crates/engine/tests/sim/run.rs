@@ -731,7 +731,7 @@ impl Run {
         let mut arms = Vec::new();
         for candidates in [
             snapshot.by_words(&ctx, &word, 1_000),
-            snapshot.by_meaning(&ctx, &vector, 1_000),
+            snapshot.by_meaning(&ctx, &vector, 1_000, 0.35),
             snapshot.by_words(&ctx, &stranger, 1_000),
         ] {
             let candidates: Vec<Candidate> =
