@@ -10,6 +10,8 @@
 //! | `run.rs`      | what a search gave, in the order in which trec_eval would read it                    |
 //! | `metrics.rs`  | nDCG, recall, reciprocal rank, and percentiles of times                              |
 //! | `measure.rs`  | a set put into an engine, its queries asked in every way                             |
+//! | `spans.rs`    | the handbook put into an engine: how much of the words that answer comes back       |
+//! | `paired.rs`   | two ways compared query by query: difference, interval, chance                       |
 //! | `report.rs`   | the figures of a measurement, as JSON and as a table                                 |
 //! | `cache.rs`    | models whose results are kept on disk, so that a second measurement costs seconds    |
 //! | `records.rs`  | the file below a cache: checksummed records of one size                              |
@@ -28,10 +30,12 @@ mod handbook;
 mod lines;
 mod measure;
 mod metrics;
+mod paired;
 mod qrels;
 mod records;
 mod report;
 mod run;
+mod spans;
 
 pub use beir::{Beir, BeirDocument, BeirQuery, Warning};
 pub use cache::{CacheCounts, CachedEmbed, CachedRerank};
@@ -40,8 +44,10 @@ pub use chunking::{
 };
 pub use error::EvalError;
 pub use handbook::{Handbook, HandbookDocument, Holder, LabelledSpan, Question, QuestionKind};
-pub use measure::{Measurement, Progress};
+pub use measure::{Measurement, PerQuery, Progress};
 pub use metrics::{Quality, ndcg, percentile, recall, reciprocal_rank};
+pub use paired::Difference;
 pub use qrels::{Judgements, Qrels};
 pub use report::{Report, RunReport, Runs};
 pub use run::Run;
+pub use spans::{Cutting, SpanReport, Spans};

@@ -1,6 +1,7 @@
 //! Chunkers compared by what their chunks bring back, with one embedder and one way of counting tokens for all.
 //!
-//! Ours are embedded as the engine embeds them: title and headings, context, chunk. A peer's are embedded as they are, for
+//! Ours are embedded as the engine embeds them (title and headings, context, chunk) and ranked as it ranks them: together
+//! with their neighbours' share. The same chunks ranked alone are shown beside them. A peer's are embedded as they are, for
 //! nothing else comes with them. What counts as retrieved is the chunk alone, for all.
 
 use std::collections::BTreeMap;
@@ -11,9 +12,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use ibid_chunk::{Chunker, Config, Limits};
 use ibid_core::{Chunk, MediaType, Purpose, Span};
-use ibid_engine::EmbedModel;
+use ibid_engine::{EmbedModel, surroundings};
 use ibid_eval::{CachedEmbed, ChunkingDocument, ChunkingSet, Piece, Ratio, Retrieved, Trial, mean, nearest, ratio};
 use ibid_infer::ModelStore;
+use ibid_retrieve::Query;
 use ibid_runtime::{Clock, Ctx, Priority, RealDisk, SystemClock};
 use serde_json::{Value, json};
 
@@ -29,6 +31,8 @@ const CHUNKERS: &str = include_str!("../../../benches/peers/chunkers.py");
 /// Tokens retrieved at which chunkers are compared: from a passage or two to a prompt's worth.
 const BUDGETS: [f64; 5] = [100.0, 200.0, 400.0, 800.0, 1600.0];
 const OURS: &str = "ibid";
+/// Ours without their neighbours' share.
+const ALONE: &str = "ibid, chunks alone";
 /// Which rows are looked at.
 type RowFilter<'f> = &'f dyn Fn(&Row) -> bool;
 
@@ -111,8 +115,16 @@ impl Chunking {
             tell(&format!("embedding {} {}", cut.chunker, size_name(cut.size)));
             let chunks = embedder.vectors(Purpose::Passage, &cut.inputs).await?;
             let budget_max = BUDGETS.iter().copied().fold(0.0, f64::max);
-            let rankings = nearest(&questions, &chunks, &cut.pieces, budget_max);
-            rows.push(Row::new(&set, cut, &rankings));
+            let mut row = |chunker: &str, vectors: &[Vec<f32>]| {
+                let rankings = nearest(&questions, vectors, &cut.pieces, budget_max);
+                rows.push(Row::new(&set, &cut, chunker, &rankings));
+            };
+            if cut.chunker == OURS {
+                row(OURS, &with_neighbours(&cut.pieces, &chunks));
+                row(ALONE, &chunks);
+            } else {
+                row(&cut.chunker, &chunks);
+            }
             Ok(())
         };
         let auto = (None, Config::auto());
@@ -207,6 +219,21 @@ fn ours(set: &ChunkingSet, size: Option<u32>, config: Config, model: &dyn EmbedM
     Ok(cut)
 }
 
+/// The vectors of chunks, which are in their documents' order, as the engine compares them with a question.
+fn with_neighbours(pieces: &[Piece], vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
+    let mut blended = Vec::with_capacity(vectors.len());
+    for document in pieces.chunk_by(|one, next| one.document == next.document) {
+        let vectors = &vectors[blended.len()..];
+        let tokens = |ordinal: usize| document.get(ordinal).map(|piece| piece.tokens);
+        let vector = |ordinal: usize| Some(vectors[ordinal].as_slice());
+        let all = (0..document.len())
+            .map(|ordinal| surroundings::blend(Query::NEIGHBOUR_WEIGHT, ordinal, tokens, vector))
+            .map(|vector| vector.expect("each has one"));
+        blended.extend(all.collect::<Vec<_>>());
+    }
+    blended
+}
+
 /// What the engine's encoder reads of a chunk.
 fn encoder_input(title: &str, chunk: &Chunk, document: &ChunkingDocument) -> String {
     let quote = |span: Span| span.quote(&document.text).unwrap_or_default();
@@ -247,13 +274,13 @@ async fn theirs(peer: &mut Peer, set: &ChunkingSet, name: &str, size: u32, embed
 }
 
 impl Row {
-    fn new(set: &ChunkingSet, cut: Cut, rankings: &[Vec<usize>]) -> Row {
+    fn new(set: &ChunkingSet, cut: &Cut, chunker: &str, rankings: &[Vec<usize>]) -> Row {
         let tokens: f64 = cut.pieces.iter().map(|piece| f64::from(piece.tokens)).sum();
         Row {
             trial: set.measure(&cut.pieces, rankings),
             chunks: cut.pieces.len(),
             tokens_mean: tokens / cut.pieces.len().max(1) as f64,
-            chunker: cut.chunker,
+            chunker: chunker.to_owned(),
             size: cut.size,
             seconds: cut.seconds,
         }
@@ -332,7 +359,7 @@ fn ratios(rows: &[Row]) -> BTreeMap<String, Compared> {
         for (suffix, ours) in ours {
             let (mut pairs, mut all) = (Vec::new(), Vec::new());
             for budget in BUDGETS {
-                let theirs = best(budget, &|row| row.chunker != OURS);
+                let theirs = best(budget, &|row| row.chunker != OURS && row.chunker != ALONE);
                 let (Some((_, _, ours)), Some((_, who, theirs))) = (best(budget, ours), theirs) else { continue };
                 pairs.push((ours, theirs));
                 all.push((budget, who.clone()));
