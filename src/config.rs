@@ -258,7 +258,7 @@ pub enum ConfigError {
 fn nearest_hint(nearest: Option<&str>) -> String {
     match nearest {
         Some(nearest) => format!("did you mean {nearest:?}?"),
-        None => "`ibid config --explain` lists them all".to_owned(),
+        None => "`ibid config` lists them all".to_owned(),
     }
 }
 

@@ -67,7 +67,7 @@ fn each_value_says_where_it_came_from() {
 fn an_unknown_key_is_refused_with_the_nearest() {
     refused("[sever]\nlisten = 'x'", "\"sever.listen\", which is no setting; did you mean \"server.listen\"?");
     refused("data-dir = 'x'", "did you mean \"data_dir\"?");
-    refused("colour = 'x'", "`ibid config --explain` lists them all");
+    refused("colour = 'x'", "`ibid config` lists them all");
     refused("[[generator]]\nname = 'a'\nurl = 'x'", "generator[0].url");
     let error = from("", &[], &[("listen", "x")]).unwrap_err();
     assert!(matches!(error, ConfigError::UnknownKey { origin: Origin::Flag, .. }), "{error}");
