@@ -5,10 +5,12 @@
 //! have two namespaces (transitional and strict) and any prefix. Document types are refused, as the format's standard does
 //! (ISO 29500-2), so that no entity is ever expanded but XML's own.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{self, BufReader, Cursor, Read};
 
 use quick_xml::Reader;
+use quick_xml::events::attributes::Attributes;
 use quick_xml::events::{BytesStart, Event};
 use zip::ZipArchive;
 use zip::read::ZipFile;
@@ -328,12 +330,17 @@ impl Xml<'_, '_> {
 
     /// An attribute of the element that was opened last, by its local name.
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
-        let tag = BytesStart::from_content(self.tag.as_str(), self.name_bytes);
-        let mut attributes = tag.attributes();
+        let value = self.attribute_as_written(name)?;
+        let value = std::str::from_utf8(&value).ok()?;
+        quick_xml::escape::unescape(value).ok().map(Cow::into_owned)
+    }
+
+    /// The same with its references as they stand in the file: for names and numbers, which have none.
+    pub(crate) fn attribute_as_written(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let mut attributes = Attributes::new(self.tag.as_str(), self.name_bytes);
         let found =
             attributes.with_checks(false).flatten().find(|found| found.key.local_name().as_ref() == name.as_bytes())?;
-        let value = std::str::from_utf8(&found.value).ok().filter(|value| value.len() <= ATTRIBUTE_BYTES_MAX)?;
-        quick_xml::escape::unescape(value).ok().map(std::borrow::Cow::into_owned)
+        Some(found.value).filter(|value| value.len() <= ATTRIBUTE_BYTES_MAX)
     }
 
     /// The id of the relationship that the element that was opened last has: an attribute whose name has a prefix, which
@@ -353,7 +360,7 @@ impl Xml<'_, '_> {
 
     /// An attribute that is a number.
     pub(crate) fn number(&self, name: &str) -> Option<u32> {
-        self.attribute(name)?.trim().parse().ok()
+        std::str::from_utf8(&self.attribute_as_written(name)?).ok()?.trim().parse().ok()
     }
 
     /// Whether a property is on: it is there, and not with a value that says no.

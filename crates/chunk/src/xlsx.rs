@@ -224,6 +224,30 @@ fn text_of(xml: &mut Xml<'_, '_>, out: &mut String) -> Result<(), ParseError> {
     Ok(())
 }
 
+/// What a cell's value stands for, by its type.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// One of the workbook's texts, by its number.
+    Shared,
+    Text,
+    Truth,
+    /// An error or a date as it is written.
+    AsItIs,
+    Number,
+}
+
+impl Kind {
+    fn of(written: Option<&[u8]>) -> Kind {
+        match written {
+            Some(b"s") => Kind::Shared,
+            Some(b"str" | b"inlineStr") => Kind::Text,
+            Some(b"b") => Kind::Truth,
+            Some(b"e" | b"d") => Kind::AsItIs,
+            Some(_) | None => Kind::Number,
+        }
+    }
+}
+
 /// A cell with a value.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
@@ -340,7 +364,8 @@ impl Reader<'_> {
             if xml.name() != b"c" {
                 continue;
             }
-            let column = xml.attribute("r").and_then(|name| column_of(&name)).unwrap_or(next).min(COLUMNS_MAX - 1);
+            let column =
+                xml.attribute_as_written("r").and_then(|name| column_of(&name)).unwrap_or(next).min(COLUMNS_MAX - 1);
             next = column + 1;
             let is_text = self.value(xml)?;
             let words = on_one_line(&self.cell);
@@ -362,7 +387,7 @@ impl Reader<'_> {
 
     /// Reads a cell's value as it is shown. Whether it is text.
     fn value(&mut self, xml: &mut Xml<'_, '_>) -> Result<bool, ParseError> {
-        let kind = xml.attribute("t");
+        let kind = Kind::of(xml.attribute_as_written("t").as_deref());
         let style = xml.number("s").unwrap_or(0);
         self.cell.clear();
         let inside = xml.depth();
@@ -373,20 +398,20 @@ impl Reader<'_> {
                 _ => {}
             }
         }
-        match kind.as_deref() {
-            Some("s") => {
+        match kind {
+            Kind::Shared => {
                 let words = self.cell.trim().parse().ok().and_then(|n| self.strings.get(n));
                 self.cell.clear();
                 self.cell.push_str(words.unwrap_or_default());
                 Ok(true)
             }
-            Some("str" | "inlineStr") => Ok(true),
-            Some("b") => {
+            Kind::Text => Ok(true),
+            Kind::Truth => {
                 self.cell = if self.cell.trim() == "1" { "TRUE" } else { "FALSE" }.to_owned();
                 Ok(false)
             }
-            Some("e" | "d") => Ok(false),
-            Some(_) | None => {
+            Kind::AsItIs => Ok(false),
+            Kind::Number => {
                 if !self.cell.trim().is_empty() {
                     self.cell = self.formats.of_style(style).shown(&self.cell, self.book.is_from_1904);
                 }
@@ -485,8 +510,8 @@ impl Reader<'_> {
 }
 
 /// The column of a cell's name, from 0: 27 of `AB12`.
-fn column_of(name: &str) -> Option<usize> {
-    let letters = name.bytes().take_while(u8::is_ascii_alphabetic).take(4);
+fn column_of(name: &[u8]) -> Option<usize> {
+    let letters = name.iter().take_while(|byte| byte.is_ascii_alphabetic()).take(4);
     let column = letters.fold(0, |column, letter| column * 26 + usize::from(letter.to_ascii_uppercase() - b'A') + 1);
     column.checked_sub(1).filter(|column| *column < COLUMNS_MAX)
 }

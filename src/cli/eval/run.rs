@@ -46,8 +46,8 @@ pub(in crate::cli) struct Run {
     /// How much the text around a chunk counts in its meaning, 0 to 1
     #[arg(long, value_name = "WEIGHT", default_value_t = Query::NEIGHBOUR_WEIGHT)]
     neighbour_weight: f32,
-    /// Measure again with this one changed and compare, query by query: chunk_tokens=N, neighbour_weight=W or, of the
-    /// handbook, window_tokens=N (cut after every N tokens)
+    /// Measure again with this one changed and compare, query by query: chunk_tokens=N, chunk_context=false,
+    /// neighbour_weight=W or, of the handbook, window_tokens=N (cut after every N tokens)
     #[arg(long, value_name = "KEY=VALUE")]
     against: Vec<Change>,
     /// How many candidates are reranked; 0: no reranked run
@@ -80,8 +80,12 @@ impl Run {
             }
         };
         let bench = Bench { config: &config, model, rerankers, pool: parts.pool.clone() };
-        let given =
-            Settings { chunk_tokens: self.chunk_tokens, neighbour_weight: self.neighbour_weight, window_tokens: None };
+        let given = Settings {
+            chunk_tokens: self.chunk_tokens,
+            neighbour_weight: self.neighbour_weight,
+            chunk_context: true,
+            window_tokens: None,
+        };
         if !(0.0..=1.0).contains(&given.neighbour_weight) {
             bail!("--neighbour-weight is {}, expected 0 to 1", given.neighbour_weight);
         }
@@ -237,6 +241,7 @@ impl Bench<'_> {
         };
         let collection = CollectionSettings {
             chunk_tokens: settings.chunk_tokens,
+            chunk_context: settings.chunk_context,
             ..Measurement::settings(self.model.model().clone())
         };
         let measured = measure(&measurement, collection).await;

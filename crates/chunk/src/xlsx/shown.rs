@@ -202,6 +202,10 @@ fn general(number: f64) -> String {
 }
 
 fn rounded(number: f64) -> f64 {
+    // Of a whole number below this all digits are kept.
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        return number + 0.0;
+    }
     let rounded = format!("{number:.14e}").parse().unwrap_or(number);
     // There is no zero below zero.
     if rounded == 0.0 { 0.0 } else { rounded }
