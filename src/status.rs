@@ -165,6 +165,16 @@ impl ToStatus for ModelError {
         match self {
             ModelError::Stopped(stopped) => stopped.to_status(),
             ModelError::Overloaded { .. } => overloaded(&self.to_string()),
+            ModelError::RateLimited { retry_after, .. } => {
+                let wait = retry_after.unwrap_or(RETRY_LATER);
+                retry(Code::ResourceExhausted, "MODEL_RATE_LIMITED", self.to_string(), wait)
+            }
+            ModelError::OverBudget { retry_after, .. } => match retry_after {
+                Some(wait) => retry(Code::ResourceExhausted, "OVER_BUDGET", self.to_string(), *wait),
+                None => plain(Code::ResourceExhausted, "OVER_BUDGET", self.to_string()),
+            },
+            ModelError::Forbidden { .. } => plain(Code::PermissionDenied, "MODEL_FORBIDDEN", self.to_string()),
+            ModelError::TooLong { .. } => plain(Code::FailedPrecondition, "PROMPT_TOO_LONG", self.to_string()),
             ModelError::Refused { .. } => plain(Code::FailedPrecondition, "MODEL_REFUSED", self.to_string()),
             ModelError::Unavailable { .. } => {
                 tracing::warn!(error = self as &dyn Error, "a model is unavailable");

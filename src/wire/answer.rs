@@ -89,7 +89,7 @@ impl Events {
             }),
             Event::Delta(text) => PbEvent::Delta(pb::Delta { text }),
             Event::Citation(citation) => PbEvent::Citation(render_citation(*citation)),
-            Event::Usage(Usage { input_tokens, output_tokens, reported }) => {
+            Event::Usage(Usage { input_tokens, output_tokens, reported, .. }) => {
                 PbEvent::Usage(pb::Usage { input_tokens, output_tokens, reported })
             }
             Event::Done(finish) => PbEvent::Done(self.render_done(finish)),
@@ -102,7 +102,8 @@ impl Events {
         let reason = match finish.reason {
             // Without a source nobody is asked.
             FinishReason::Stop if finish.generator.is_empty() => pb::FinishReason::NoSource,
-            FinishReason::Stop => pb::FinishReason::Stop,
+            // No tool is offered to a model, so it waits for none.
+            FinishReason::Stop | FinishReason::ToolCalls => pb::FinishReason::Stop,
             FinishReason::Length => pb::FinishReason::Length,
             FinishReason::ContentFilter => pb::FinishReason::ContentFilter,
         };

@@ -245,7 +245,9 @@ mod tests {
             match piece.as_ref().unwrap() {
                 Generated::Delta(delta) => deltas.push(delta.clone()),
                 Generated::Done(FinishReason::Stop) => assert_eq!(ordinal + 1, pieces.len()),
-                other @ (Generated::Usage(_) | Generated::Done(_)) => panic!("{other:?}"),
+                other @ (Generated::ToolCall(_) | Generated::Usage(_) | Generated::Call(_) | Generated::Done(_)) => {
+                    panic!("{other:?}")
+                }
             }
         }
         deltas

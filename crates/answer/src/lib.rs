@@ -33,5 +33,9 @@ mod words;
 pub use extractive::{Extractive, ExtractiveConfig};
 pub use stream::{AnswerRequest, Answerer, Config, Event, Finish, NumberedSource};
 
+/// The version of the rules and the layout of the prompt. It changes with them, so that no answer to an older prompt is
+/// taken for one to a newer.
+pub const PROMPT_VERSION: &str = "1";
+
 /// What an answer says, and nothing else, when the sources do not hold it.
 pub const NO_INFORMATION: &str = "I don't have that information.";

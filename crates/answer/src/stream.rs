@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use ibid_core::{
-    Citation, FinishReason, Floor, Generate, GenerateRequest, Generated, GenerationStream, Hit, Message, ModelError,
-    TenantKey, Usage,
+    CallRecord, Caller, Citation, Fallback, FinishReason, Floor, Generate, GenerateRequest, Generated,
+    GenerationStream, Hit, Message, ModelError, Origin, TenantKey, Usage,
 };
 use ibid_runtime::Ctx;
 
 use crate::augment::{Prompt, augment};
 use crate::cite::{Citer, Piece};
-use crate::{Extractive, NO_INFORMATION};
+use crate::{Extractive, NO_INFORMATION, PROMPT_VERSION};
 
 /// How answers are made.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,10 @@ pub struct Config {
 pub struct AnswerRequest {
     /// For whom.
     pub tenant: TenantKey,
+    /// Who asks within the tenant.
+    pub caller: Caller,
+    /// What was searched, and by which configuration; the prompt's version is [`crate::PROMPT_VERSION`], whatever it says.
+    pub origin: Origin,
     /// The question.
     pub question: String,
     /// Earlier turns, oldest first.
@@ -65,6 +69,8 @@ pub struct Finish {
     pub extractive: bool,
     /// How many markers named a source that there is not; they are not in the text.
     pub unknown_markers: u32,
+    /// What the gateway knows of the call, if it went through one.
+    pub call: Option<Box<CallRecord>>,
 }
 
 /// A piece of an answer. `Retrieved` comes first; `Done` or `Error` comes last, once.
@@ -136,6 +142,7 @@ struct Speaking {
     citer: Citer,
     generator: String,
     usage: Option<Usage>,
+    call: Option<Box<CallRecord>>,
     start: Duration,
     spoken: bool,
 }
@@ -161,20 +168,22 @@ impl Answer {
     /// Asked => Augmented, or Ended without a source.
     fn augment(&mut self, request: AnswerRequest) -> State {
         let start = self.ctx.elapsed();
-        let AnswerRequest { tenant, question, history, hits, floor, generator } = request;
+        let AnswerRequest { tenant, caller, origin, question, history, hits, floor, generator } = request;
         let hits = select(hits, floor, &self.config);
         let numbered = (1..).zip(hits.iter().cloned()).map(|(number, hit)| NumberedSource { number, hit }).collect();
         self.ready.push_back(Event::Retrieved(numbered));
         if hits.is_empty() {
             self.ready.push_back(Event::Delta(NO_INFORMATION.to_owned()));
-            let finish =
-                Finish { reason: FinishReason::Stop, generator: String::new(), extractive: false, unknown_markers: 0 };
+            let (reason, generator) = (FinishReason::Stop, String::new());
+            let finish = Finish { reason, generator, extractive: false, unknown_markers: 0, call: None };
             self.ready.push_back(Event::Done(finish));
             return State::Ended;
         }
         let Prompt { messages, sources } = augment(&question, &history, &hits);
         let Config { tokens_max, temperature, .. } = self.config;
-        let request = GenerateRequest { tenant, generator, messages, question, sources, tokens_max, temperature };
+        let origin = Origin { prompt_version: PROMPT_VERSION.to_owned(), ..origin };
+        let request =
+            GenerateRequest { tenant, caller, origin, generator, messages, question, sources, tokens_max, temperature };
         self.ctx.record("answer.augment", start);
         State::Augmented(Box::new((request, Citer::new(hits))))
     }
@@ -188,7 +197,7 @@ impl Answer {
         };
         match self.generate.generate(&self.ctx, request).await {
             Ok(stream) => {
-                let speaking = Speaking { stream, citer, generator, usage: None, start, spoken: false };
+                let speaking = Speaking { stream, citer, generator, usage: None, call: None, start, spoken: false };
                 State::Generating(Box::new(speaking))
             }
             Err(error) => {
@@ -216,13 +225,22 @@ impl Answer {
                 speaking.usage = Some(usage);
                 State::Generating(speaking)
             }
+            Some(Ok(Generated::Call(call))) => {
+                // Somebody else may have answered than was asked.
+                speaking.generator.clone_from(&call.model);
+                speaking.call = Some(call);
+                State::Generating(speaking)
+            }
+            // No tool is offered, so none is called; what a model calls all the same is no text.
+            Some(Ok(Generated::ToolCall(_))) => State::Generating(speaking),
             Some(Ok(Generated::Done(reason))) => {
-                let Speaking { mut citer, generator, usage, start, .. } = *speaking;
+                let Speaking { mut citer, generator, usage, call, start, .. } = *speaking;
                 self.say(citer.finish());
                 self.ready.extend(usage.map(Event::Usage));
-                let extractive = generator == Extractive::NAME;
+                let stood_in = call.as_ref().is_some_and(|call| call.fallback == Fallback::Extractive);
+                let extractive = stood_in || generator == Extractive::NAME;
                 let unknown_markers = citer.unknown_markers();
-                self.ready.push_back(Event::Done(Finish { reason, generator, extractive, unknown_markers }));
+                self.ready.push_back(Event::Done(Finish { reason, generator, extractive, unknown_markers, call }));
                 self.ctx.record("answer.generate", start);
                 State::Ended
             }
@@ -297,6 +315,8 @@ mod tests {
     fn request(hits: Vec<Hit>) -> AnswerRequest {
         AnswerRequest {
             tenant: TenantKey(1),
+            caller: Caller::default(),
+            origin: Origin::default(),
             question: "when are refunds paid?".to_owned(),
             history: Vec::new(),
             hits,
@@ -334,7 +354,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_in_order() {
-        let used = Usage { input_tokens: 7, output_tokens: 3, reported: true };
+        let used = Usage { input_tokens: 7, cached_tokens: 0, output_tokens: 3, reported: true };
         let script = vec![
             delta("After 14 days [do"),
             delta("c_2] or [doc_5"),
@@ -350,7 +370,7 @@ mod tests {
         delta " or"
         delta "."
         usage 7 3
-        done Finish { reason: Length, generator: "script", extractive: false, unknown_markers: 1 }
+        done Finish { reason: Length, generator: "script", extractive: false, unknown_markers: 1, call: None }
         "#);
     }
 
@@ -363,7 +383,7 @@ mod tests {
         insta::assert_snapshot!(told(Script(None), asked, &ctx()), @r#"
         retrieved
         delta "I don't have that information."
-        done Finish { reason: Stop, generator: "", extractive: false, unknown_markers: 0 }
+        done Finish { reason: Stop, generator: "", extractive: false, unknown_markers: 0, call: None }
         "#);
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ibid_core::{
-    BoxFuture, Calibration, ChunkId, CollectionKey, CollectionName, DocumentId, DocumentKey, GenerateRequest, Hit,
-    MediaType, Metadata, ModelError, ModelId, Pairs, PartitionKey, Passage, Rerank, Revision, Scores, Source, Span,
-    TenantKey,
+    BoxFuture, Calibration, Caller, ChunkId, CollectionKey, CollectionName, DocumentId, DocumentKey, GenerateRequest,
+    Hit, MediaType, Metadata, ModelError, ModelId, Origin, Pairs, PartitionKey, Passage, Rerank, Revision, Scores,
+    Source, Span, TenantKey,
 };
 use ibid_runtime::{Ctx, ManualClock, Priority};
 
@@ -97,6 +97,8 @@ pub(crate) fn ctx() -> Ctx {
 pub(crate) fn request(question: &str, sources: Arc<[Source]>) -> GenerateRequest {
     GenerateRequest {
         tenant: TenantKey(1),
+        caller: Caller::default(),
+        origin: Origin::default(),
         generator: String::new(),
         messages: Vec::new(),
         question: question.to_owned(),

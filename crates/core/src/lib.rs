@@ -40,8 +40,9 @@ pub use findings::{Findings, Likeness};
 pub use hit::{Duplicate, Floor, Hit, Passage as HitPassage, Ranked, Scores, context};
 pub use keys::{ChunkId, CollectionKey, DocumentKey, Generation, KeyDeriver, Label, PartitionKey, Revision, TenantKey};
 pub use model::{
-    BoxFuture, Calibration, Embed, FinishReason, Generate, GenerateRequest, Generated, Generation as GenerationStream,
-    Message, ModelError, Pairs, Passage, Purpose, Rerank, Role, Source, Tokenize, Usage,
+    BoxFuture, CacheState, Calibration, CallRecord, Caller, Embed, Fallback, FinishReason, Generate, GenerateRequest,
+    Generated, Generation as GenerationStream, Message, ModelError, Origin, Pairs, Passage, Purpose, Rerank, Role,
+    Source, Tokenize, ToolCall, Usage,
 };
 pub use names::{CollectionName, DocumentId, ModelId, NameError, TenantName};
 pub use span::Span;

@@ -176,6 +176,7 @@ pub struct TenantId {
     name: TenantName,
     scopes: Arc<Scopes>,
     reader: Arc<Reader>,
+    shown: Option<KeyId>,
 }
 
 impl TenantId {
@@ -198,6 +199,11 @@ impl TenantId {
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
+
+    /// The key that was shown; `None` for an operator's own work.
+    pub fn shown(&self) -> Option<KeyId> {
+        self.shown
+    }
 }
 
 /// The right to manage tenants.
@@ -213,7 +219,7 @@ impl Operator {
     /// The right to act in a tenant with every scope, reading everything.
     pub fn enter(&self, key: TenantKey, name: TenantName) -> TenantId {
         let scopes = Scopes::from([Scope::Ingest, Scope::Search, Scope::Answer, Scope::Admin]);
-        TenantId { key, name, scopes: Arc::new(scopes), reader: Arc::new(Reader::All) }
+        TenantId { key, name, scopes: Arc::new(scopes), reader: Arc::new(Reader::All), shown: None }
     }
 }
 
@@ -306,6 +312,7 @@ impl Keyring {
             name: name.clone(),
             scopes: Arc::new(key.scopes.clone()),
             reader: Arc::new(key.reader.clone()),
+            shown: Some(id),
         }))
     }
 }

@@ -407,6 +407,11 @@ impl Partition {
         &self.state.name
     }
 
+    /// What the store calls it.
+    pub fn key(&self) -> PartitionKey {
+        self.state.key
+    }
+
     /// The collection's settings.
     pub fn settings(&self) -> CollectionSettings {
         // The model changes without the rest being read anew.

@@ -260,7 +260,7 @@ impl Reply {
         let rest = self.detokenizer.finish();
         self.say(&rest);
         let (input_tokens, output_tokens) = (self.prompt.len() as u64, self.written as u64);
-        self.ready.push_back(Generated::Usage(Usage { input_tokens, output_tokens, reported: true }));
+        self.ready.push_back(Generated::Usage(Usage { input_tokens, cached_tokens: 0, output_tokens, reported: true }));
         self.ready.push_back(Generated::Done(reason));
     }
 }
@@ -284,7 +284,7 @@ mod tests {
     use super::*;
     use crate::testing::{CONTEXT, TEMPLATE, metadata, tensors, write};
     use futures::executor::block_on;
-    use ibid_core::{Message, Role, TenantKey};
+    use ibid_core::{Caller, Message, Origin, Role, TenantKey};
     use ibid_runtime::{Stopped, SystemClock};
 
     fn ctx() -> Ctx {
@@ -305,6 +305,8 @@ mod tests {
     fn request(content: &str, tokens_max: u32, temperature: f32) -> GenerateRequest {
         GenerateRequest {
             tenant: TenantKey(1),
+            caller: Caller::default(),
+            origin: Origin::default(),
             generator: String::new(),
             messages: vec![Message { role: Role::User, content: content.to_owned() }],
             question: content.to_owned(),

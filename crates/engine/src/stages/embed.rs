@@ -347,6 +347,10 @@ fn embed(state: &State, lane: &Lane, texts: &[String]) -> Result<Vec<Vec<f32>>, 
         block_on(lane.model.embed(&state.shared.background, Purpose::Passage, texts)).map_err(|error| match error {
             ModelError::Stopped(stopped) => EngineError::Stopped(stopped),
             ModelError::Overloaded { .. }
+            | ModelError::RateLimited { .. }
+            | ModelError::OverBudget { .. }
+            | ModelError::Forbidden { .. }
+            | ModelError::TooLong { .. }
             | ModelError::Refused { .. }
             | ModelError::Unavailable { .. }
             | ModelError::Failed { .. } => EngineError::Model(error),
