@@ -1,5 +1,6 @@
 //! A labelled set measured.
 
+mod cache;
 mod chunking;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub(super) enum Eval {
     Run(Run),
     /// What chunks bring back of the passages that answer, beside other libraries' chunkers at the same number of tokens
     Chunking(chunking::Chunking),
+    /// What the semantic cache takes for the same question, on labelled pairs
+    Cache(cache::Cache),
 }
 
 /// Measure a set in BEIR's layout, in a temporary folder, without a server.
@@ -56,6 +59,7 @@ impl Eval {
         match self {
             Eval::Run(run) => run.run(global).await,
             Eval::Chunking(chunking) => chunking.run(global).await,
+            Eval::Cache(cache) => cache.run(global).await,
         }
     }
 }
