@@ -16,7 +16,10 @@ fn main() {
             println!("{failure}");
         }
     }
-    println!("{:8}  {:>6} {:>6} {:>9}  {:>6} {:>6} {:>9}  {:>6} {:>6} {:>9}", "", "dev", "recall", "precision", "test", "recall", "precision", "both", "recall", "precision");
+    println!(
+        "{:8}  {:>6} {:>6} {:>9}  {:>6} {:>6} {:>9}  {:>6} {:>6} {:>9}",
+        "", "dev", "recall", "precision", "test", "recall", "precision", "both", "recall", "precision"
+    );
     let halves: Vec<BTreeMap<String, labelled::Score>> =
         [Some("dev"), Some("test"), None].into_iter().map(|half| labelled::measure(&redactor, half)).collect();
     for kind in halves[2].keys() {

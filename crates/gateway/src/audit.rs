@@ -201,7 +201,9 @@ impl Audit {
     /// # Errors
     /// [`AuditError`]: the chain cannot be read.
     pub fn head(&self, tenant: TenantKey) -> Result<Head, AuditError> {
-        Ok(lock(&self.chain(tenant)?).head())
+        let chain = self.chain(tenant)?;
+        let chain = lock(&chain);
+        Ok(chain.head())
     }
 
     /// Removes a deleted tenant's record with all of its files.

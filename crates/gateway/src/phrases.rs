@@ -57,12 +57,7 @@ impl<T: Copy> Phrases<T> {
 
     /// The phrases in `text` from left to right, the longest at each place, none overlapping another. `counts` says of a phrase
     /// found, by its first word as written and its number of words, whether it counts.
-    pub(crate) fn find(
-        &self,
-        text: &str,
-        counts: impl Fn(&str, usize) -> bool,
-        mut push: impl FnMut(Range<usize>, T),
-    ) {
+    pub(crate) fn find(&self, text: &str, counts: impl Fn(&str, usize) -> bool, mut push: impl FnMut(Range<usize>, T)) {
         if self.is_empty() {
             return;
         }

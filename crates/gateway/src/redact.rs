@@ -269,9 +269,7 @@ impl Redactor {
 /// The findings without overlaps. Where two overlap, the one of lower rank stays whole (of equal rank the longer); the other
 /// keeps what sticks out of it, so that no part of a value is left in sight.
 fn apart(text: &str, mut found: Vec<Finding>) -> Vec<Finding> {
-    found.sort_by(|a, b| {
-        (a.kind.rank(), b.span.len(), a.span.start).cmp(&(b.kind.rank(), a.span.len(), b.span.start))
-    });
+    found.sort_by(|a, b| (a.kind.rank(), b.span.len(), a.span.start).cmp(&(b.kind.rank(), a.span.len(), b.span.start)));
     // Taken places by their start: each is looked at through its neighbours alone.
     let mut taken: std::collections::BTreeMap<usize, Finding> = std::collections::BTreeMap::new();
     for finding in found {
@@ -279,10 +277,8 @@ fn apart(text: &str, mut found: Vec<Finding>) -> Vec<Finding> {
         let mut start = finding.span.start;
         let before = taken.range(..=start).next_back().map(|(_, other)| other.span.end);
         start = before.map_or(start, |end| end.max(start));
-        let inside: Vec<Range<usize>> = taken
-            .range(finding.span.start..finding.span.end)
-            .map(|(_, other)| other.span.clone())
-            .collect();
+        let inside: Vec<Range<usize>> =
+            taken.range(finding.span.start..finding.span.end).map(|(_, other)| other.span.clone()).collect();
         for other in inside {
             if other.start > start {
                 free.push(start..other.start);

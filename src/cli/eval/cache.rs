@@ -92,7 +92,17 @@ impl Cache {
                 }
             }
         }
-        let header = ["half", "near misses", "false hits", "rate", "cosine alone", "paraphrases", "hits", "rate", "cosine alone"];
+        let header = [
+            "half",
+            "near misses",
+            "false hits",
+            "rate",
+            "cosine alone",
+            "paraphrases",
+            "hits",
+            "rate",
+            "cosine alone",
+        ];
         let rows = rates.iter().map(|(half, rates)| {
             vec![
                 half.clone(),
@@ -113,7 +123,8 @@ impl Cache {
 
 fn read(path: &Path) -> anyhow::Result<Vec<Pair>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let pair = |(at, line)| serde_json::from_str(line).with_context(|| format!("line {} of {}", at + 1, path.display()));
+    let pair =
+        |(at, line)| serde_json::from_str(line).with_context(|| format!("line {} of {}", at + 1, path.display()));
     let pairs = text.lines().enumerate().map(pair).collect::<anyhow::Result<Vec<Pair>>>()?;
     if pairs.is_empty() {
         bail!("{} has no pairs", path.display());

@@ -7,7 +7,9 @@ use ibid_core::TenantKey;
 use ibid_runtime::DiskFile;
 
 use super::erase::Statement;
-use super::frame::{FrameHeader, Hash, Kind, Piece, SALT_BYTES, SegmentHeader, about, commitment, genesis, link, pieces};
+use super::frame::{
+    FrameHeader, Hash, Kind, Piece, SALT_BYTES, SegmentHeader, about, commitment, genesis, link, pieces,
+};
 use super::{AuditError, Head, Parts, disk};
 
 /// A chain, its files and where it ends. Only one of each tenant is open in a process.
@@ -54,8 +56,18 @@ impl Chain {
     ) -> Result<Chain, AuditError> {
         let link = genesis(tenant);
         let (segments, sequence) = (vec![], 0);
-        let mut chain =
-            Chain { tenant, folder, parts, segment_bytes, segments, end: None, sequence, link, uncut: false, retired: false };
+        let mut chain = Chain {
+            tenant,
+            folder,
+            parts,
+            segment_bytes,
+            segments,
+            end: None,
+            sequence,
+            link,
+            uncut: false,
+            retired: false,
+        };
         if chain.parts.disk.exists(&chain.folder) {
             chain.recover()?;
         }
@@ -215,7 +227,8 @@ impl Chain {
             let body = sealed.map_err(|problem| AuditError::Seal { problem })?;
             last = link(&last, &commitment, sequence);
             let body_bytes = u32::try_from(body.len()).ok().filter(|_| body.len() <= super::frame::BODY_BYTES_MAX);
-            let body_bytes = body_bytes.ok_or_else(|| AuditError::Seal { problem: "it adds too many bytes".to_owned() })?;
+            let body_bytes =
+                body_bytes.ok_or_else(|| AuditError::Seal { problem: "it adds too many bytes".to_owned() })?;
             let body_checksum = crc32fast::hash(&body);
             let (kind, durable, link) = (*kind, self.sequence, last);
             let header = FrameHeader { kind, sequence, durable, commitment, link, body_bytes, body_checksum };

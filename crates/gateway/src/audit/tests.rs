@@ -12,7 +12,7 @@ const TENANT: TenantKey = TenantKey(7);
 const SMALL: u64 = 64 << 10;
 
 fn config() -> Config {
-    Config { folder: PathBuf::from("/data/audit"), segment_bytes: SMALL, open_max: 2 }
+    Config { folder: PathBuf::from("data/audit"), segment_bytes: SMALL, open_max: 2 }
 }
 
 fn open(disk: &MemoryDisk) -> Audit {
@@ -73,7 +73,7 @@ fn check_whole(audit: &Audit, known: Head) -> Verification {
 }
 
 fn files(disk: &MemoryDisk) -> Vec<PathBuf> {
-    let folder = Path::new("/data/audit/0000000000000007");
+    let folder = Path::new("data/audit/0000000000000007");
     disk.list(folder).unwrap().into_iter().map(|name| folder.join(name)).collect()
 }
 
@@ -95,7 +95,10 @@ fn what_was_appended_is_there_after_a_power_cut_in_order_and_can_be_found() {
     assert_eq!(find(Search { entries_max: 3, ..all.clone() }), [30, 29, 28]);
     assert_eq!(find(Search { text: "QUESTION 7 ".into(), ..all.clone() }), [7]);
     assert_eq!(find(Search { text: "large 12".into(), ..all.clone() }), [12]);
-    assert_eq!(find(Search { from_ms: Some(5_000), until_ms: Some(9_000), model: "odd".into(), ..all.clone() }), [7, 5]);
+    assert_eq!(
+        find(Search { from_ms: Some(5_000), until_ms: Some(9_000), model: "odd".into(), ..all.clone() }),
+        [7, 5]
+    );
     assert_eq!(find(Search { request: "req-9".into(), ..all.clone() }), [9]);
     assert_eq!(find(Search { text: "nowhere".into(), ..all }), [] as [u64; 0]);
     // It goes on where it ended.
@@ -200,17 +203,65 @@ fn whoever_edits_removes_moves_adds_or_cuts_entries_is_found_out() {
         frames[2].0.body_checksum = crc32fast::hash(&frames[2].1);
     };
     assert_eq!(tampered(&edit), Some((3, Problem::Content)));
-    assert_eq!(tampered(&|frames| { frames[2].0.commitment[0] ^= 1; }), Some((3, Problem::Link)));
-    assert_eq!(tampered(&|frames| { frames.remove(2); }), Some((3, Problem::Missing)));
-    assert_eq!(tampered(&|frames| { frames.swap(2, 3); }), Some((3, Problem::Missing)));
-    assert_eq!(tampered(&|frames| { let copy = frames[1].clone(); frames.insert(2, copy); }), Some((2, Problem::Link)));
-    assert_eq!(tampered(&|frames| { frames.truncate(4); }), Some((5, Problem::Truncated)));
-    assert_eq!(tampered(&|frames| { frames[3].1.fill(0); }), Some((4, Problem::Erased)));
+    assert_eq!(
+        tampered(&|frames| {
+            frames[2].0.commitment[0] ^= 1;
+        }),
+        Some((3, Problem::Link))
+    );
+    assert_eq!(
+        tampered(&|frames| {
+            frames.remove(2);
+        }),
+        Some((3, Problem::Missing))
+    );
+    assert_eq!(
+        tampered(&|frames| {
+            frames.swap(2, 3);
+        }),
+        Some((3, Problem::Missing))
+    );
+    assert_eq!(
+        tampered(&|frames| {
+            let copy = frames[1].clone();
+            frames.insert(2, copy);
+        }),
+        Some((2, Problem::Link))
+    );
+    assert_eq!(
+        tampered(&|frames| {
+            frames.truncate(4);
+        }),
+        Some((5, Problem::Truncated))
+    );
+    assert_eq!(
+        tampered(&|frames| {
+            frames[3].1.fill(0);
+        }),
+        Some((4, Problem::Erased))
+    );
     // Who makes all links anew is found by the head that was kept.
-    assert_eq!(tampered(&|frames| { edit(frames); restated(frames, 2); }), Some((6, Problem::Head)));
-    assert_eq!(tampered(&|frames| { frames.remove(2); restated(frames, 2); }), Some((6, Problem::Truncated)));
+    assert_eq!(
+        tampered(&|frames| {
+            edit(frames);
+            restated(frames, 2);
+        }),
+        Some((6, Problem::Head))
+    );
+    assert_eq!(
+        tampered(&|frames| {
+            frames.remove(2);
+            restated(frames, 2);
+        }),
+        Some((6, Problem::Truncated))
+    );
     // Without a first entry.
-    assert_eq!(tampered(&|frames| { frames.remove(0); }), Some((1, Problem::Missing)));
+    assert_eq!(
+        tampered(&|frames| {
+            frames.remove(0);
+        }),
+        Some((1, Problem::Missing))
+    );
 }
 
 #[test]
@@ -327,8 +378,7 @@ impl Seal for Xor {
 fn with_a_destroyed_key_nothing_can_be_read_and_the_links_still_hold() {
     let disk = MemoryDisk::new();
     let seal = Arc::new(Xor::default());
-    let audit =
-        Audit::open(config(), Arc::new(disk.clone()), Arc::new(SeededRandom::new(1)), seal.clone()).unwrap();
+    let audit = Audit::open(config(), Arc::new(disk.clone()), Arc::new(SeededRandom::new(1)), seal.clone()).unwrap();
     let head = fill(&audit, 1..10);
     audit.erase(TENANT, &Erase::Request("req-2".into())).unwrap();
     assert_eq!(check_whole(&audit, head).entries, 8);
@@ -388,7 +438,10 @@ fn the_writer_acknowledges_what_is_durable_and_refuses_what_is_too_much() {
         }
     }
     let huge = writer.record(TENANT, Entry { answer: "x".repeat(5 << 20), ..entry(1) });
-    assert!(matches!(huge.map(Pending::wait), Ok(Err(AuditError::TooLarge { .. })) | Err(AuditError::Overloaded { .. })));
+    assert!(matches!(
+        huge.map(Pending::wait),
+        Ok(Err(AuditError::TooLarge { .. })) | Err(AuditError::Overloaded { .. })
+    ));
     // What waits is written when the writer goes.
     drop(writer);
     for answer in pending {
@@ -429,7 +482,9 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let fault = prop_oneof![
-        (0u32..6).prop_map(Fault::SyncFails), (0u32..6).prop_map(Fault::WriteTorn), (0u32..6).prop_map(Fault::DiskFull),
+        (0u32..6).prop_map(Fault::SyncFails),
+        (0u32..6).prop_map(Fault::WriteTorn),
+        (0u32..6).prop_map(Fault::DiskFull),
         (0u32..12).prop_map(Fault::PowerFails),
     ];
     let step = prop_oneof![

@@ -147,7 +147,8 @@ impl<V: Clone> SemanticCache<V> {
         embedder: Arc<dyn Embed>,
         clock: Arc<dyn Clock>,
     ) -> Result<SemanticCache<V>, ConfigError> {
-        let wrong = |field, given: &dyn fmt::Debug, expected| ConfigError { field, given: format!("{given:?}"), expected };
+        let wrong =
+            |field, given: &dyn fmt::Debug, expected| ConfigError { field, given: format!("{given:?}"), expected };
         if !(0.5..=1.0).contains(&config.cosine_min) {
             return Err(wrong("cosine_min", &config.cosine_min, "0.5 to 1"));
         }
@@ -238,7 +239,9 @@ impl<V: Clone> SemanticCache<V> {
             state.remove_oldest_of(scope.tenant);
         }
         while state.bytes + bytes > self.config.bytes_max {
-            let Some(most) = state.tenants.iter().max_by_key(|(_, tenant)| tenant.bytes).map(|(key, _)| *key) else { break };
+            let Some(most) = state.tenants.iter().max_by_key(|(_, tenant)| tenant.bytes).map(|(key, _)| *key) else {
+                break;
+            };
             state.remove_oldest_of(most);
         }
         let ordinal = state.next;

@@ -75,7 +75,17 @@ fn key(name: &str) -> String {
 pub(super) fn stem(word: &str) -> String {
     let mut stem = word.to_lowercase();
     let long = |stem: &str, ending: &str| stem.len() > ending.len() + 2;
-    for (ending, instead) in [("ies", "y"), ("ied", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("shes", "sh"), ("ing", ""), ("ed", ""), ("s", "")] {
+    for (ending, instead) in [
+        ("ies", "y"),
+        ("ied", "y"),
+        ("sses", "ss"),
+        ("xes", "x"),
+        ("ches", "ch"),
+        ("shes", "sh"),
+        ("ing", ""),
+        ("ed", ""),
+        ("s", ""),
+    ] {
         let kept = matches!(ending, "s") && (stem.ends_with("ss") || stem.ends_with("us") || stem.ends_with("is"));
         if !stem.ends_with(ending) || !long(&stem, ending) || kept {
             continue;
@@ -106,8 +116,13 @@ mod tests {
     #[test]
     fn forms_of_one_word_have_one_stem() {
         for forms in [
-            ["enable", "enabled", "enabling"], ["policy", "policies", "policies"], ["planned", "planning", "planned"], ["box", "boxes", "boxes"],
-            ["cost", "costs", "costing"], ["bus", "bus", "bus"], ["install", "installed", "installs"],
+            ["enable", "enabled", "enabling"],
+            ["policy", "policies", "policies"],
+            ["planned", "planning", "planned"],
+            ["box", "boxes", "boxes"],
+            ["cost", "costs", "costing"],
+            ["bus", "bus", "bus"],
+            ["install", "installed", "installs"],
         ] {
             assert!(forms.iter().all(|form| stem(form) == stem(forms[0])), "{forms:?}");
         }

@@ -110,21 +110,28 @@ impl Rules {
         let too_many = |field, given, count_max| RuleError::TooMany { field, given, count_max };
         let phrases = config.iter().map(|rule| rule.phrases.len()).sum();
         let patterns = config.iter().map(|rule| rule.patterns.len()).sum();
-        for (field, given, count_max) in
-            [("rules", config.len(), RULES_MAX), ("phrases", phrases, PHRASES_MAX), ("patterns", patterns, PATTERNS_MAX)]
-        {
+        for (field, given, count_max) in [
+            ("rules", config.len(), RULES_MAX),
+            ("phrases", phrases, PHRASES_MAX),
+            ("patterns", patterns, PATTERNS_MAX),
+        ] {
             if given > count_max {
                 return Err(too_many(field, given, count_max));
             }
         }
-        let mut rules = Rules { rules: vec![], phrases_in: Phrases::new(), phrases_out: Phrases::new(), patterns: vec![] };
+        let mut rules =
+            Rules { rules: vec![], phrases_in: Phrases::new(), phrases_out: Phrases::new(), patterns: vec![] };
         for (rule, given) in config.iter().enumerate() {
             if !(1..=CATEGORY_BYTES_MAX).contains(&given.category.len()) {
                 return Err(RuleError::Category { rule, given: given.category.len() });
             }
             let on = |way| given.ways.is_empty() || given.ways.contains(&way);
-            let compiled =
-                Rule { category: given.category.as_str().into(), action: given.action, on_in: on(Way::In), on_out: on(Way::Out) };
+            let compiled = Rule {
+                category: given.category.as_str().into(),
+                action: given.action,
+                on_in: on(Way::In),
+                on_out: on(Way::Out),
+            };
             rules.rules.push(compiled);
             for (index, expression) in given.patterns.iter().enumerate() {
                 let regex = own::compile(expression).map_err(|problem| RuleError::Pattern { rule, index, problem })?;

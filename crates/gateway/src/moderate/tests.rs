@@ -13,7 +13,13 @@ fn ctx() -> Ctx {
 
 fn rule(category: &str, action: Action, ways: &[Way], phrases: &[&str], patterns: &[&str]) -> RuleConfig {
     let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-    RuleConfig { category: category.into(), action, ways: ways.to_vec(), phrases: owned(phrases), patterns: owned(patterns) }
+    RuleConfig {
+        category: category.into(),
+        action,
+        ways: ways.to_vec(),
+        phrases: owned(phrases),
+        patterns: owned(patterns),
+    }
 }
 
 fn rules() -> Rules {
@@ -97,7 +103,11 @@ fn endpoint(
     let client = Arc::new(Recorded { replies: Mutex::new(replies.to_vec()), sent: Mutex::default() });
     let mut config = EndpointConfig { model: "omni-moderation-latest".into(), flagged, thresholds: Default::default() };
     for (category, action, score_min) in thresholds {
-        config.thresholds.entry((*category).to_owned()).or_default().push(Threshold { action: *action, score_min: *score_min });
+        config
+            .thresholds
+            .entry((*category).to_owned())
+            .or_default()
+            .push(Threshold { action: *action, score_min: *score_min });
     }
     (OpenAiModeration::new(config, client.clone()).unwrap(), client)
 }
@@ -136,7 +146,8 @@ fn a_response_that_is_none_lets_nothing_pass() {
 #[test]
 fn long_and_many_texts_go_in_bounded_calls() {
     let long = "ä".repeat(20_000);
-    let (endpoint, client) = endpoint(&[r#"{"results":[{"flagged":false},{"flagged":false},{"flagged":false}]}"#], Action::Block, &[]);
+    let (endpoint, client) =
+        endpoint(&[r#"{"results":[{"flagged":false},{"flagged":false},{"flagged":false}]}"#], Action::Block, &[]);
     assert_eq!(judge(&endpoint, &[&long, "  "]).unwrap(), Verdict::Allow);
     let sent = client.sent.lock().unwrap();
     let inputs: Vec<&str> = sent[0]["input"].as_array().unwrap().iter().map(|input| input.as_str().unwrap()).collect();

@@ -16,14 +16,61 @@ static V6: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// Words that make four small numbers a version, a clause or a figure.
 const NOT_ADDRESS: [&str; 28] = [
-    "version", "ver", "v", "release", "revision", "rev", "build", "firmware", "patch", "section", "sec", "chapter", "clause",
-    "article", "figure", "fig", "table", "step", "kapitel", "abschnitt", "punkt", "artikel", "appendix", "annex", "upgrade",
-    "update", "sprint", "oid",
+    "version",
+    "ver",
+    "v",
+    "release",
+    "revision",
+    "rev",
+    "build",
+    "firmware",
+    "patch",
+    "section",
+    "sec",
+    "chapter",
+    "clause",
+    "article",
+    "figure",
+    "fig",
+    "table",
+    "step",
+    "kapitel",
+    "abschnitt",
+    "punkt",
+    "artikel",
+    "appendix",
+    "annex",
+    "upgrade",
+    "update",
+    "sprint",
+    "oid",
 ];
+/// Of them, those that several numbers may follow.
+const VERSION: [&str; 6] = ["version", "release", "revision", "upgrade", "update", "firmware"];
 /// Words that make four small numbers an address.
 const ADDRESS: [&str; 22] = [
-    "ip", "ipv4", "address", "addr", "host", "server", "dns", "client", "ping", "from", "peer", "source", "src", "dst", "remote",
-    "resolver", "gateway", "router", "adresse", "login", "ssh", "nameserver",
+    "ip",
+    "ipv4",
+    "address",
+    "addr",
+    "host",
+    "server",
+    "dns",
+    "client",
+    "ping",
+    "from",
+    "peer",
+    "source",
+    "src",
+    "dst",
+    "remote",
+    "resolver",
+    "gateway",
+    "router",
+    "adresse",
+    "login",
+    "ssh",
+    "nameserver",
 ];
 
 pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
@@ -35,7 +82,8 @@ pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
         }
         // 10.0.0.0/8 is what most private networks use.
         let small = address.octets().iter().all(|octet| *octet < 32) && address.octets()[0] != 10;
-        let said = view.has_cue_within(span.start, 24, &ADDRESS)
+        let version = view.has_cue_within(span.start, 40, &VERSION);
+        let said = (view.has_cue_within(span.start, 24, &ADDRESS) && !version)
             || view.text[..span.start].ends_with("//")
             || view.text[..span.start].ends_with('@');
         if !small || said {
@@ -53,7 +101,8 @@ pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
             text = &text[..text.len() - 1];
         }
         let span = start..start + text.len();
-        if text.parse::<Ipv6Addr>().is_ok_and(|address| is_telling_v6(address, text)) && stands_as_address(view, &span) {
+        if text.parse::<Ipv6Addr>().is_ok_and(|address| is_telling_v6(address, text)) && stands_as_address(view, &span)
+        {
             found.push(Finding { kind: Kind::Ip, span });
         }
     }

@@ -101,7 +101,15 @@ pub(super) fn fr_nir(text: &str) -> bool {
 pub(super) fn es(text: &str) -> bool {
     let compact: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
     let (body, letter) = compact.split_at(compact.len() - 1);
-    let number: String = body.chars().map(|c| match c { 'X' => '0', 'Y' => '1', 'Z' => '2', c => c }).collect();
+    let number: String = body
+        .chars()
+        .map(|c| match c {
+            'X' => '0',
+            'Y' => '1',
+            'Z' => '2',
+            c => c,
+        })
+        .collect();
     let number = number.parse::<usize>().unwrap_or(0);
     "TRWAGMYFPDXBNJZSQVHLCKE".get(number % 23..=number % 23) == Some(letter)
 }
@@ -255,11 +263,12 @@ pub(super) fn cn(text: &str) -> bool {
     is_day(pair(&n, 12), pair(&n, 10)) && "10X98765432".get(at..=at) == Some(&*text[17..].to_ascii_uppercase())
 }
 
-/// A South Korean registration number. Those given since October 2020 have random digits and fail the sum; a valid date and
-/// sex digit are enough.
+/// A South Korean registration number: weights, mod 11. Those given since October 2020 have random digits instead; then a date
+/// and a digit for sex and century have to do.
 pub(super) fn kr(text: &str) -> bool {
     let n = digits(text);
-    is_day(pair(&n, 4), pair(&n, 2)) && (1..=8).contains(&n[6])
+    let sum = weighted(&n[..12], &[2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5]);
+    is_day(pair(&n, 4), pair(&n, 2)) && ((11 - sum % 11) % 10 == n[12] || (1..=8).contains(&n[6]))
 }
 
 /// A Turkish identity number: two check digits.
@@ -292,7 +301,8 @@ pub(super) fn sg(text: &str) -> bool {
 pub(super) fn cl(text: &str) -> bool {
     let compact: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
     let (body, check) = compact.split_at(compact.len() - 1);
-    let sum: u32 = digits(body).iter().rev().zip([2, 3, 4, 5, 6, 7].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
+    let sum: u32 =
+        digits(body).iter().rev().zip([2, 3, 4, 5, 6, 7].iter().cycle()).map(|(digit, weight)| digit * weight).sum();
     let at = (11 - sum % 11) as usize % 11;
     "0123456789K".get(at..=at) == Some(check)
 }

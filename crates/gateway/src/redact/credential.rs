@@ -69,8 +69,7 @@ static LOGIN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i-u:\b[a-z][a-z0-9+.-]{1,20})://[^\s:/@]{0,64}:([^\s/@]{3,256})@").expect("a valid expression")
 });
 /// A word that might be random.
-static WORD: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"[A-Za-z0-9_+/=-]{20,}").expect("a valid expression"));
+static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"[A-Za-z0-9_+/=-]{20,}").expect("a valid expression"));
 static ARMOUR: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----").expect("a valid expression"));
 /// How far the end of an armoured key is looked for: an RSA key of 16,384 bits has 13 KB.
@@ -91,7 +90,12 @@ pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
         let length = body.find("-----END").map(|at| at + body[at..].find("KEY").map_or(8, |key| key + 3));
         let end = match length {
             Some(length) => begin.end() + length,
-            None => begin.end() + body.find(|c: char| !(c.is_ascii_alphanumeric() || "+/=\r\n:, -\\".contains(c))).unwrap_or(body.len()),
+            None => {
+                begin.end()
+                    + body
+                        .find(|c: char| !(c.is_ascii_alphanumeric() || "+/=\r\n:, -\\".contains(c)))
+                        .unwrap_or(body.len())
+            }
         };
         let dashes = text[end..].bytes().take_while(|byte| *byte == b'-').count().min(5);
         push(begin.start(), end + dashes);
@@ -117,7 +121,8 @@ pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
     for captures in NAMED.captures_iter(text) {
         let value = captures.get(3).expect("the group takes part in every match");
         let written = value.as_str().trim_end_matches(['.', '&', '\\', '?']);
-        let (written, _) = written.split_once('&').unwrap_or((written, ""));
+        // `token=...&page=2`, as in an address; a password may have the sign itself.
+        let written = written.split_once('&').filter(|(_, next)| next.contains('=')).map_or(written, |(value, _)| value);
         let name = captures.get(0).map_or("", |all| &all.as_str()[..value.start() - all.start()]);
         let is_password = captures.get(1).is_some();
         // `PASSWORD=word`, as in an environment file
@@ -151,7 +156,20 @@ fn is_key_like(value: &str) -> bool {
 /// What documentation writes in place of a secret, or where programs fetch it from.
 fn is_stand_in(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    let words = ["your", "example", "changeme", "placeholder", "redacted", "xxxx", "****", "....", "environ", "process.env", "getenv", "secrets."];
+    let words = [
+        "your",
+        "example",
+        "changeme",
+        "placeholder",
+        "redacted",
+        "xxxx",
+        "****",
+        "....",
+        "environ",
+        "process.env",
+        "getenv",
+        "secrets.",
+    ];
     value.starts_with('$') && !value.starts_with("$2") && !value.starts_with("$argon")
         || value.starts_with('%') && value.ends_with('%')
         || words.iter().any(|word| lower.contains(word))
@@ -169,7 +187,12 @@ fn bits(value: &str) -> f64 {
     let mut counts = [0u32; 256];
     value.bytes().for_each(|byte| counts[usize::from(byte)] += 1);
     let total = value.len() as f64;
-    counts.iter().filter(|count| **count > 0).map(|count| f64::from(*count) / total).map(|share| -share * share.log2()).sum()
+    counts
+        .iter()
+        .filter(|count| **count > 0)
+        .map(|count| f64::from(*count) / total)
+        .map(|share| -share * share.log2())
+        .sum()
 }
 
 #[cfg(test)]
@@ -195,7 +218,13 @@ mod tests {
 
     #[test]
     fn code_that_fetches_a_secret_shows_none() {
-        for code in ["token = os.environ[\"T\"]", "password=$DB_PASSWORD", "secret: %SECRET%", "api_key=process.env.API_KEY_2", "pwd = getpass()"] {
+        for code in [
+            "token = os.environ[\"T\"]",
+            "password=$DB_PASSWORD",
+            "secret: %SECRET%",
+            "api_key=process.env.API_KEY_2",
+            "pwd = getpass()",
+        ] {
             check(code, &[]);
         }
         check("password = \"blau7wal\"", &["blau7wal"]);

@@ -97,9 +97,3 @@ pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
         }
     }
 }
-
-/// Compiles the expressions now rather than with the first text.
-#[cfg(test)]
-pub(super) fn forms() -> usize {
-    FORMS.len()
-}

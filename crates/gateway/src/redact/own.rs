@@ -55,7 +55,10 @@ impl Patterns {
             let text = line.trim_end_matches(['\n', '\r']);
             for (label, regex) in &self.0 {
                 find_in_line(text, regex, |start, end| {
-                    found.push(Finding { kind: Kind::Pattern(Arc::clone(label)), span: line_start + start..line_start + end });
+                    found.push(Finding {
+                        kind: Kind::Pattern(Arc::clone(label)),
+                        span: line_start + start..line_start + end,
+                    });
                 });
             }
             line_start += line.len();

@@ -16,16 +16,90 @@ const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
 /// Words in front of a telephone number.
 const CUES: [&str; 35] = [
-    "tel", "phone", "mobil", "cell", "fax", "call", "ring", "dial", "text", "sms", "whatsapp", "signal", "hotline", "handy", "ruf",
-    "anruf", "durchwahl", "zentrale", "appel", "portable", "móvil", "movil", "llam", "número", "numero", "contact", "kontakt",
-    "reach", "reception", "helpdesk", "support line", "t:", "m:", "p:", "landline",
+    "tel",
+    "phone",
+    "mobil",
+    "cell",
+    "fax",
+    "call",
+    "ring",
+    "dial",
+    "text",
+    "sms",
+    "whatsapp",
+    "signal",
+    "hotline",
+    "handy",
+    "ruf",
+    "anruf",
+    "durchwahl",
+    "zentrale",
+    "appel",
+    "portable",
+    "móvil",
+    "movil",
+    "llam",
+    "número",
+    "numero",
+    "contact",
+    "kontakt",
+    "reach",
+    "reception",
+    "helpdesk",
+    "support line",
+    "t:",
+    "m:",
+    "p:",
+    "landline",
 ];
 /// Words in front of a number that is something else.
 const OTHERS: [&str; 46] = [
-    "isbn", "issn", "doi", "order", "invoice", "sku", "serial", "s/n", "part", "art", "lot", "batch", "ticket", "case", "doc",
-    "document", "tracking", "parcel", "shipment", "ref", "version", "page", "line", "zip", "postal", "plz", "po box", "postfach",
-    "blz", "bank code", "lat", "lon", "coordinates", "id", "uuid", "item", "bestell", "rechnung", "auftrag", "article", "commit",
-    "range", "port", "bin", "ean", "gtin",
+    "isbn",
+    "issn",
+    "doi",
+    "order",
+    "invoice",
+    "sku",
+    "serial",
+    "s/n",
+    "part",
+    "art",
+    "lot",
+    "batch",
+    "ticket",
+    "case",
+    "doc",
+    "document",
+    "tracking",
+    "parcel",
+    "shipment",
+    "ref",
+    "version",
+    "page",
+    "line",
+    "zip",
+    "postal",
+    "plz",
+    "po box",
+    "postfach",
+    "blz",
+    "bank code",
+    "lat",
+    "lon",
+    "coordinates",
+    "id",
+    "uuid",
+    "item",
+    "bestell",
+    "rechnung",
+    "auftrag",
+    "article",
+    "commit",
+    "range",
+    "port",
+    "bin",
+    "ean",
+    "gtin",
 ];
 
 /// Finds numbers written internationally, and those of some regions written as they are at home.
@@ -53,7 +127,8 @@ impl Phones {
     pub(super) fn find(&self, view: &View<'_>, found: &mut Vec<Finding>) {
         let mut at = 0;
         while let Some(groups) = next_groups(view.text, at) {
-            let taken = (1..=groups.len()).rev().find_map(|count| self.number(view, &groups[..count], groups.get(count)));
+            let taken =
+                (1..=groups.len()).rev().find_map(|count| self.number(view, &groups[..count], groups.get(count)));
             match taken {
                 Some(span) => {
                     at = span.end;
@@ -73,7 +148,10 @@ impl Phones {
         let count: usize = groups.iter().map(Range::len).sum();
         // A number goes on only behind a blank: `030 23125 456 and 2 more`.
         let cut = next.is_some_and(|next| view.text[last.end..next.start].trim_matches([' ', '\u{a0}']) != "");
-        if !DIGITS.contains(&count) || cut || !stands_alone(view, &span) || is_date(groups, view.text) {
+        let dotted = groups.len() == 4
+            && groups.iter().all(|group| group.len() <= 3)
+            && groups.windows(2).all(|pair| &view.text[pair[0].end..pair[1].start] == ".");
+        if !DIGITS.contains(&count) || cut || dotted || !stands_alone(view, &span) || is_date(groups, view.text) {
             return None;
         }
         let international = written.starts_with('+') || (written.starts_with("00") && !written.starts_with("000"));
@@ -102,9 +180,9 @@ impl Phones {
             return true;
         }
         let digits: String = written.chars().filter(char::is_ascii_digit).collect();
-        self.regions.iter().any(|region| {
-            phonenumber::parse(Some(*region), &digits).is_ok_and(|number| number.is_valid())
-        })
+        self.regions
+            .iter()
+            .any(|region| phonenumber::parse(Some(*region), &digits).is_ok_and(|number| number.is_valid()))
     }
 }
 
@@ -113,8 +191,7 @@ impl Phones {
 fn is_international(written: &str) -> bool {
     let digits: String = written.replace("(0)", "").chars().filter(char::is_ascii_digit).collect();
     let digits = if written.starts_with('+') { &*digits } else { &digits[2..] };
-    digits.len() >= DIGITS.start() + 1
-        && phonenumber::parse(None, format!("+{digits}")).is_ok()
+    digits.len() >= DIGITS.start() + 1 && phonenumber::parse(None, format!("+{digits}")).is_ok()
 }
 
 /// The next groups of digits from `at` on with at most two separators between them.
@@ -139,7 +216,9 @@ fn separators(rest: &str) -> Option<usize> {
     for (count, c) in rest.chars().enumerate() {
         match c {
             '0'..='9' => return (count > 0).then_some(bytes),
-            ' ' | '\u{a0}' | '-' | '.' | '/' | '(' | ')' | '\u{2011}' | '\u{2013}' if count < 3 => bytes += c.len_utf8(),
+            ' ' | '\u{a0}' | '-' | '.' | '/' | '(' | ')' | '\u{2011}' | '\u{2013}' if count < 3 => {
+                bytes += c.len_utf8()
+            }
             _ => return None,
         }
     }
@@ -165,7 +244,8 @@ fn opening(text: &str, at: usize) -> usize {
 
 /// No letter, digit or sign on either side that makes it a part of something else.
 fn stands_alone(view: &View<'_>, span: &Range<usize>) -> bool {
-    let joins = |c: char| c.is_alphanumeric() || matches!(c, '_' | '#' | '$' | '€' | '£' | '%' | '@' | '*' | '[' | '\\' | '^');
+    let joins =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | '#' | '$' | '€' | '£' | '%' | '@' | '*' | '[' | '\\' | '^');
     let mut left = view.text[..span.start].chars().rev();
     let mut right = view.text[span.end..].chars();
     let bound = |first: Option<char>, second: Option<char>| match first {
@@ -185,7 +265,8 @@ fn is_date(groups: &[Range<usize>], text: &str) -> bool {
     let same = text[a.end..b.start] == text[b.end..c.start] && matches!(&text[a.end..b.start], "." | "-" | "/");
     let day = |group: &Range<usize>| group.len() <= 2 && (1..=31).contains(&value(group));
     let year = |group: &Range<usize>| (group.len() == 4 && (1800..2200).contains(&value(group))) || group.len() == 2;
-    let shape = (day(a) && day(b) && year(c) && (value(a) <= 12 || value(b) <= 12)) || (a.len() == 4 && year(a) && day(b) && day(c));
+    let shape = (day(a) && day(b) && year(c) && (value(a) <= 12 || value(b) <= 12))
+        || (a.len() == 4 && year(a) && day(b) && day(c));
     // Five pairs with one separator are a French number.
     let pairs = groups.len() == 5 && groups.iter().all(|group| group.len() == 2);
     same && shape && !pairs

@@ -57,7 +57,11 @@ fn masks_leave_nothing_of_a_value() {
 fn where_two_findings_overlap_the_rest_of_the_weaker_one_is_masked_too() {
     // The name begins before the address and ends in it.
     check("Anna Schmidt@example.com", "[NAME] [EMAIL]");
-    let config = Config { names: vec!["Heron Blue".to_owned()], patterns: vec![pattern("CODE", "Blue-[0-9]{3}")], ..labelled::config() };
+    let config = Config {
+        names: vec!["Heron Blue".to_owned()],
+        patterns: vec![pattern("CODE", "Blue-[0-9]{3}")],
+        ..labelled::config()
+    };
     let redacted = Redactor::new(config).unwrap().redact("the Heron Blue-117 file");
     assert_eq!(redacted.text, "the [NAME] [CODE] file");
 }
@@ -76,15 +80,27 @@ fn a_configuration_that_cannot_be_used_is_refused_with_its_field() {
     check(Config { kinds: vec![Kind::Name], ..empty() }, "kinds: NAME is no built-in kind");
     check(Config { regions: vec!["DE".into(), "Germany".into()], ..empty() }, "regions[1]: \"Germany\" is no region");
     check(Config { patterns: vec![pattern("email", "a")], ..empty() }, "patterns[0].label: expected 1 to 32 of A-Z");
-    check(Config { patterns: vec![pattern("EMAIL", "a")], ..empty() }, "patterns[0].label: is the label of a built-in kind");
+    check(
+        Config { patterns: vec![pattern("EMAIL", "a")], ..empty() },
+        "patterns[0].label: is the label of a built-in kind",
+    );
     check(Config { patterns: vec![pattern("A", "(")], ..empty() }, "patterns[0].expression: unclosed group");
     check(Config { patterns: vec![pattern("A", "a*")], ..empty() }, "patterns[0].expression: matches the empty text");
-    check(Config { patterns: vec![pattern("A", r"\w{500}{50}")], ..empty() }, "patterns[0].expression: takes more than");
-    check(Config { patterns: vec![pattern("A", &"a".repeat(1_025))], ..empty() }, "patterns[0].expression: has 1025 bytes");
+    check(
+        Config { patterns: vec![pattern("A", r"\w{500}{50}")], ..empty() },
+        "patterns[0].expression: takes more than",
+    );
+    check(
+        Config { patterns: vec![pattern("A", &"a".repeat(1_025))], ..empty() },
+        "patterns[0].expression: has 1025 bytes",
+    );
     check(Config { names: vec!["Al".into()], ..empty() }, "names[0]: expected 3 to 128 bytes");
     check(Config { names: vec!["...".into()], ..empty() }, "names[0]: has no letter");
     check(Config { names: vec![String::from("x y z a b c d e f")], ..empty() }, "names[0]: has too many words");
-    check(Config { names: vec![String::from("Anna"); 10_001], ..empty() }, "names: 10001 given, expected 10000 at most");
+    check(
+        Config { names: vec![String::from("Anna"); 10_001], ..empty() },
+        "names: 10001 given, expected 10000 at most",
+    );
 }
 
 #[test]
@@ -107,8 +123,18 @@ fn no_text_takes_more_than_its_length_says() {
     let clock = ibid_runtime::SystemClock::new();
     let mut took = BTreeMap::new();
     for (name, piece) in [
-        ("at signs", "a@"), ("dots", "a."), ("digits", "1"), ("groups", "12 "), ("hex", "ab:"), ("tokens", "eyJaaaaaaaa-"), ("keys", "token=token="),
-        ("armour", "-----BEGIN PRIVATE KEY-----"), ("logins", "http://a:"), ("brackets", "a [at] "), ("plus", "+1 "), ("cards", "4242 "),
+        ("at signs", "a@"),
+        ("dots", "a."),
+        ("digits", "1"),
+        ("groups", "12 "),
+        ("hex", "ab:"),
+        ("tokens", "eyJaaaaaaaa-"),
+        ("keys", "token=token="),
+        ("armour", "-----BEGIN PRIVATE KEY-----"),
+        ("logins", "http://a:"),
+        ("brackets", "a [at] "),
+        ("plus", "+1 "),
+        ("cards", "4242 "),
     ] {
         let mut times = [0u128; 2];
         for (slot, bytes) in [(0, 50_000), (1, 400_000)] {
@@ -131,10 +157,7 @@ fn one_value_has_one_placeholder_in_all_texts_of_a_request() {
         &SeededRandom::new(1),
         &["from a@example.com to b@example.com", "a@example.com called +1 415 555 0132", "nothing"],
     );
-    assert_eq!(
-        replaced.texts(),
-        ["from [EMAIL_1] to [EMAIL_2]", "[EMAIL_1] called [PHONE_1]", "nothing"]
-    );
+    assert_eq!(replaced.texts(), ["from [EMAIL_1] to [EMAIL_2]", "[EMAIL_1] called [PHONE_1]", "nothing"]);
     assert_eq!(replaced.value_count(), 3);
     let mut restorer = replaced.restorer();
     let restored = restorer.push("[EMAIL_2] and [PHONE_1], [EMAIL_3] [EMAIL_1") + &restorer.finish();

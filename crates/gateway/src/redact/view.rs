@@ -49,13 +49,6 @@ impl<'a> View<'a> {
         piece.rsplit('\n').next().unwrap_or(piece)
     }
 
-    /// Up to `bytes` of what stands from `at` on, on the same line, in small letters.
-    pub(super) fn line_after(&self, at: usize, bytes: usize) -> &str {
-        let to = floor(&self.lower, (at + bytes).min(self.lower.len()));
-        let piece = &self.lower[at..to];
-        piece.split('\n').next().unwrap_or(piece)
-    }
-
     /// Whether one of `words` (small letters) stands shortly before `at`, beginning a word.
     pub(super) fn has_cue(&self, at: usize, words: &[&str]) -> bool {
         self.has_cue_within(at, CUE_BYTES, words)

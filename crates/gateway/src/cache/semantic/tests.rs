@@ -28,7 +28,10 @@ impl Embed for Letters {
     ) -> BoxFuture<'a, Result<Vec<Vec<f32>>, ModelError>> {
         let vector = |text: &String| {
             let mut vector = vec![0.0; 26];
-            text.to_lowercase().bytes().filter(u8::is_ascii_lowercase).for_each(|byte| vector[usize::from(byte - b'a')] += 1.0);
+            text.to_lowercase()
+                .bytes()
+                .filter(u8::is_ascii_lowercase)
+                .for_each(|byte| vector[usize::from(byte - b'a')] += 1.0);
             vector
         };
         Box::pin(async move { Ok(texts.iter().map(vector).collect()) })
@@ -100,7 +103,9 @@ fn a_near_question_that_asks_something_else_is_refused_and_said_why() {
     let here = scope(1, &[]);
     world.keep(here, "can I park here", 1);
     let found = world.cache.find(here, &world.ask("can't I park here"));
-    assert!(matches!(found, Found::Miss { refused: Some(Difference::Negation), nearest: Some(cosine) } if cosine > 0.9));
+    assert!(
+        matches!(found, Found::Miss { refused: Some(Difference::Negation), nearest: Some(cosine) } if cosine > 0.9)
+    );
     // One that means the same is found behind the nearest.
     world.keep(here, "how can I not park here", 2);
     assert_eq!(world.find(here, "can I park here?"), Some(1));
