@@ -18,7 +18,7 @@ use std::sync::Arc;
 use ibid_core::{BoxFuture, ModelError};
 use ibid_runtime::Ctx;
 
-pub use openai::{EndpointConfig, ModerationClient, OpenAiModeration, Threshold};
+pub use openai::{EndpointConfig, EndpointError, ModerationClient, OpenAiModeration, Threshold};
 pub use rules::{RuleConfig, RuleError, Rules};
 pub use screen::{Screen, Screened};
 

@@ -26,6 +26,9 @@ pub(super) struct Chain {
     link: Hash,
     /// A write failed and what it left could not be cut off yet.
     uncut: bool,
+    /// What the chain says was done and was not, for the disk refused. It is done before anything else is appended: a chain that
+    /// is opened looks for it at its end alone.
+    undone: Vec<Statement>,
     /// The chain was removed.
     retired: bool,
 }
@@ -66,6 +69,7 @@ impl Chain {
             sequence,
             link,
             uncut: false,
+            undone: vec![],
             retired: false,
         };
         if chain.parts.disk.exists(&chain.folder) {
@@ -201,7 +205,24 @@ impl Chain {
                 }
             }
         }
-        statements.iter().try_for_each(|statement| self.carry_out(statement))
+        self.undone = statements;
+        self.finish()
+    }
+
+    /// Does what was stated and is not done.
+    pub(super) fn finish(&mut self) -> Result<(), AuditError> {
+        while let Some(statement) = self.undone.last().cloned() {
+            self.carry_out(&statement)?;
+            self.undone.pop();
+        }
+        Ok(())
+    }
+
+    /// Appends statements and does what they say; what fails of it is done later.
+    pub(super) fn state(&mut self, statements: Vec<Statement>) -> Result<(), AuditError> {
+        self.append(&statements.iter().map(Statement::frame).collect::<Vec<_>>())?;
+        self.undone = statements;
+        self.finish()
     }
 
     /// Appends frames, all or none, and syncs.
@@ -213,6 +234,7 @@ impl Chain {
             return Ok(());
         }
         self.cut()?;
+        self.finish()?;
         self.roll()?;
         let end = self.end.as_ref().expect("a file was just made sure of");
         let (mut bytes, mut sequence, mut last) = (vec![], self.sequence, self.link);

@@ -38,7 +38,7 @@ impl Statement {
         serde_json::from_slice(content).ok()
     }
 
-    fn frame(&self) -> (Kind, Vec<u8>) {
+    pub(super) fn frame(&self) -> (Kind, Vec<u8>) {
         let kind = match self {
             Statement::Erased(_) => Kind::Erasure,
             Statement::Dropped { .. } => Kind::Retention,
@@ -60,6 +60,7 @@ impl Audit {
         };
         let chain = self.chain(tenant)?;
         let mut chain = lock(&chain);
+        chain.finish()?;
         let mut sequences = vec![];
         for first in chain.segments.clone() {
             sequences.extend(chain.readable(first)?.into_iter().filter(|(_, entry)| named(entry)).map(|(at, _)| at));
@@ -76,6 +77,7 @@ impl Audit {
     pub fn retain(&self, tenant: TenantKey, from_ms: u64) -> Result<u64, AuditError> {
         let chain = self.chain(tenant)?;
         let mut chain = lock(&chain);
+        chain.finish()?;
         let (mut old, mut went, mut dropped) = (vec![], 0, None);
         for first in chain.segments.clone() {
             let entries = chain.readable(first)?;
@@ -99,8 +101,7 @@ impl Audit {
             }
         }
         if let Some(dropped) = dropped {
-            chain.append(&[dropped.frame()])?;
-            chain.carry_out(&dropped)?;
+            chain.state(vec![dropped])?;
         }
         chain.erase(&old)?;
         Ok(went)
@@ -137,8 +138,7 @@ impl Chain {
         }
         let statements: Vec<Statement> =
             sequences.chunks(STATED_MAX).map(|stated| Statement::Erased(stated.to_vec())).collect();
-        self.append(&statements.iter().map(Statement::frame).collect::<Vec<_>>())?;
-        statements.iter().try_for_each(|statement| self.carry_out(statement))
+        self.state(statements)
     }
 
     /// Does what a statement in the chain says; once done, nothing.

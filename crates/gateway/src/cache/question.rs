@@ -266,9 +266,9 @@ impl Question {
     /// round, and one that does not is another question (`does Ann pay Bob`, `is Ann paid by Bob`).
     fn turns_round(&self, other: &Question) -> bool {
         const PREPOSITIONS: [&str; 12] = ["to", "from", "of", "for", "in", "on", "at", "with", "von", "für", "de", "à"];
-        let places = self.content.iter().filter_map(|word| other.content.iter().position(|there| alike(word, there)));
-        let places: Vec<usize> = places.collect();
-        let reordered = places.windows(2).any(|pair| pair[0] > pair[1]) || self.numbers != other.numbers;
+        let reordered = out_of_order(&self.content, &other.content)
+            || out_of_order(&other.content, &self.content)
+            || self.numbers != other.numbers;
         let count = |of: &Question, word: &str| of.stems.iter().filter(|stem| *stem == word).count();
         let passive = count(self, "by") != count(other, "by");
         let explained = PREPOSITIONS.iter().any(|word| count(self, word) != count(other, word));
@@ -279,6 +279,20 @@ impl Question {
     fn has_alike(&self, stem: &str) -> bool {
         self.stems.iter().any(|other| alike(stem, other))
     }
+}
+
+/// Whether the words of `a` that `b` has too stand there in another order, each word of `b` taken once.
+fn out_of_order(a: &[String], b: &[String]) -> bool {
+    let mut taken = vec![false; b.len()];
+    let mut last = 0;
+    for word in a {
+        let Some(at) = (0..b.len()).find(|at| !taken[*at] && alike(word, &b[*at])) else { continue };
+        if at < last {
+            return true;
+        }
+        (taken[at], last) = (true, at);
+    }
+    false
 }
 
 /// The same stem, endings apart, or two words of one set.

@@ -47,6 +47,16 @@ pub struct EndpointConfig {
     pub thresholds: BTreeMap<String, Vec<Threshold>>,
 }
 
+/// A threshold that no score can be compared with.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("thresholds.{category}.score_min: {given} given, expected 0 to 1")]
+pub struct EndpointError {
+    /// Whose threshold.
+    pub category: String,
+    /// What it was.
+    pub given: f64,
+}
+
 /// A moderation endpoint.
 #[derive(Debug)]
 pub struct OpenAiModeration {
@@ -79,11 +89,11 @@ impl OpenAiModeration {
     /// An endpoint behind `client`.
     ///
     /// # Errors
-    /// What is wrong with `config`: a score outside of 0 to 1, with its field.
-    pub fn new(config: EndpointConfig, client: Arc<dyn ModerationClient>) -> Result<OpenAiModeration, String> {
+    /// [`EndpointError`]: a score outside of 0 to 1.
+    pub fn new(config: EndpointConfig, client: Arc<dyn ModerationClient>) -> Result<OpenAiModeration, EndpointError> {
         for (category, thresholds) in &config.thresholds {
             if let Some(wrong) = thresholds.iter().find(|threshold| !(0.0..=1.0).contains(&threshold.score_min)) {
-                return Err(format!("thresholds.{category}.score_min: {} given, expected 0 to 1", wrong.score_min));
+                return Err(EndpointError { category: category.clone(), given: wrong.score_min });
             }
         }
         Ok(OpenAiModeration { config, client })

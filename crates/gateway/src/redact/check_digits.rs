@@ -15,7 +15,7 @@ pub(super) fn luhn(numbers: &[u32]) -> bool {
     let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
     let sum: u32 =
         numbers.iter().rev().enumerate().map(|(at, digit)| if at % 2 == 1 { doubled(*digit) } else { *digit }).sum();
-    sum % 10 == 0 && numbers.iter().any(|digit| *digit != 0)
+    sum.is_multiple_of(10) && numbers.iter().any(|digit| *digit != 0)
 }
 
 /// The remainder by 97 of a number whose places are `values`, 0 to 35 (ISO 7064, mod 97-10).
@@ -188,7 +188,7 @@ pub(super) fn dk(text: &str) -> bool {
 /// A Swiss insurance number: as on articles (EAN-13), with the country's 756 in front.
 pub(super) fn ch(text: &str) -> bool {
     let n = digits(text);
-    weighted(&n, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]) % 10 == 0
+    weighted(&n, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]).is_multiple_of(10)
 }
 
 /// An Austrian insurance number: its fourth digit checks.
@@ -247,7 +247,7 @@ pub(super) fn ca(text: &str) -> bool {
 /// An Australian tax file number: weights, mod 11.
 pub(super) fn au(text: &str) -> bool {
     let n = digits(text);
-    n.iter().any(|digit| *digit != 0) && weighted(&n, &[1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0
+    n.iter().any(|digit| *digit != 0) && weighted(&n, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
 }
 
 /// A South African identity number: a date and Luhn.

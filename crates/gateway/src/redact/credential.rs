@@ -122,7 +122,8 @@ pub(super) fn find(view: &View<'_>, found: &mut Vec<Finding>) {
         let value = captures.get(3).expect("the group takes part in every match");
         let written = value.as_str().trim_end_matches(['.', '&', '\\', '?']);
         // `token=...&page=2`, as in an address; a password may have the sign itself.
-        let written = written.split_once('&').filter(|(_, next)| next.contains('=')).map_or(written, |(value, _)| value);
+        let written =
+            written.split_once('&').filter(|(_, next)| next.contains('=')).map_or(written, |(value, _)| value);
         let name = captures.get(0).map_or("", |all| &all.as_str()[..value.start() - all.start()]);
         let is_password = captures.get(1).is_some();
         // `PASSWORD=word`, as in an environment file

@@ -111,12 +111,12 @@ pub(crate) fn compile(expression: &str) -> Result<Regex, String> {
         return Err(format!("has {} bytes, expected 1 to {EXPRESSION_BYTES_MAX}", expression.len()));
     }
     let built = RegexBuilder::new(expression).size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build();
-    let regex = built.map_err(|error| match error {
-        regex::Error::CompiledTooBig(bytes) => {
-            format!("takes more than {bytes} bytes when compiled, expected smaller repetitions")
+    let regex = built.map_err(|error| {
+        if let regex::Error::CompiledTooBig(bytes) = error {
+            return format!("takes more than {bytes} bytes when compiled, expected smaller repetitions");
         }
         // The last line says what is wrong; those before draw where.
-        other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
     })?;
     if regex.is_match("") {
         return Err("matches the empty text, expected that it needs at least one character".to_owned());

@@ -1,5 +1,6 @@
 //! Telephone numbers: what looks like one is asked of the numbering plans (libphonenumber's, by the crate `phonenumber`).
 
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 
@@ -11,6 +12,9 @@ use super::{Finding, Kind, RedactError};
 const REGIONS_MAX: usize = 32;
 /// Groups of digits in one number, at most.
 const GROUPS_MAX: usize = 8;
+/// How many numbers of one text are looked up in the regions' plans, which takes some ten microseconds a region; of those
+/// behind them the form decides alone.
+const LOOKUPS_MAX: u32 = 500;
 /// The longest number of ITU-T E.164 has 15 digits; the shortest that is private here has 7.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
@@ -126,9 +130,11 @@ impl Phones {
 
     pub(super) fn find(&self, view: &View<'_>, found: &mut Vec<Finding>) {
         let mut at = 0;
+        let lookups = Cell::new(0);
         while let Some(groups) = next_groups(view.text, at) {
-            let taken =
-                (1..=groups.len()).rev().find_map(|count| self.number(view, &groups[..count], groups.get(count)));
+            let taken = (1..=groups.len().min(GROUPS_MAX))
+                .rev()
+                .find_map(|count| self.number(view, &groups[..count], groups.get(count), &lookups));
             match taken {
                 Some(span) => {
                     at = span.end;
@@ -140,14 +146,20 @@ impl Phones {
     }
 
     /// The number that `groups` make, with what opens it; `None` if they make none. `next` is the group behind them.
-    fn number(&self, view: &View<'_>, groups: &[Range<usize>], next: Option<&Range<usize>>) -> Option<Range<usize>> {
+    fn number(
+        &self,
+        view: &View<'_>,
+        groups: &[Range<usize>],
+        next: Option<&Range<usize>>,
+        lookups: &Cell<u32>,
+    ) -> Option<Range<usize>> {
         let last = groups.last()?;
         let start = opening(view.text, groups[0].start);
         let span = start..last.end;
         let written = &view.text[span.clone()];
         let count: usize = groups.iter().map(Range::len).sum();
         // A number goes on only behind a blank: `030 23125 456 and 2 more`.
-        let cut = next.is_some_and(|next| view.text[last.end..next.start].trim_matches([' ', '\u{a0}']) != "");
+        let cut = next.is_some_and(|next| !view.text[last.end..next.start].trim_matches([' ', '\u{a0}']).is_empty());
         let dotted = groups.len() == 4
             && groups.iter().all(|group| group.len() <= 3)
             && groups.windows(2).all(|pair| &view.text[pair[0].end..pair[1].start] == ".");
@@ -155,11 +167,22 @@ impl Phones {
             return None;
         }
         let international = written.starts_with('+') || (written.starts_with("00") && !written.starts_with("000"));
-        let fits = if international { is_international(written) } else { self.is_national(view, groups, &span) };
+        let fits = if international {
+            is_international(written)
+        } else {
+            self.is_national(view, groups, &span, next.is_some(), lookups)
+        };
         fits.then_some(span)
     }
 
-    fn is_national(&self, view: &View<'_>, groups: &[Range<usize>], span: &Range<usize>) -> bool {
+    fn is_national(
+        &self,
+        view: &View<'_>,
+        groups: &[Range<usize>],
+        span: &Range<usize>,
+        goes_on: bool,
+        lookups: &Cell<u32>,
+    ) -> bool {
         let written = &view.text[span.clone()];
         let sizes: Vec<usize> = groups.iter().map(Range::len).collect();
         let count: usize = sizes.iter().sum();
@@ -171,12 +194,17 @@ impl Phones {
         let trunk = written.starts_with('0') && sizes[0] > 1 && groups.len() > 1;
         let american = matches!(sizes[..], [3, 3, 4] | [1, 3, 3, 4]);
         let grouped = groups.len() >= 3 && count >= 9 && sizes.iter().all(|size| (2..=5).contains(size));
-        let formed = !other && (bracketed || trunk || american || (grouped && !thousands));
+        // A row of numbers is no number.
+        let formed = !other && !goes_on && (bracketed || trunk || american || (grouped && !thousands));
         if !said && !formed {
             return false;
         }
         // Said to be one, and of a usual length, it need not be in any plan: numbers are also mistyped, or internal.
         if said && !other && (9..=12).contains(&count) {
+            return true;
+        }
+        lookups.set(lookups.get() + 1);
+        if lookups.get() > LOOKUPS_MAX {
             return true;
         }
         let digits: String = written.chars().filter(char::is_ascii_digit).collect();
@@ -191,7 +219,7 @@ impl Phones {
 fn is_international(written: &str) -> bool {
     let digits: String = written.replace("(0)", "").chars().filter(char::is_ascii_digit).collect();
     let digits = if written.starts_with('+') { &*digits } else { &digits[2..] };
-    digits.len() >= DIGITS.start() + 1 && phonenumber::parse(None, format!("+{digits}")).is_ok()
+    digits.len() > *DIGITS.start() && phonenumber::parse(None, format!("+{digits}")).is_ok()
 }
 
 /// The next groups of digits from `at` on with at most two separators between them.
@@ -203,7 +231,7 @@ fn next_groups(text: &str, at: usize) -> Option<Vec<Range<usize>>> {
         let end = bytes[start..].iter().position(|byte| !byte.is_ascii_digit()).map_or(bytes.len(), |len| start + len);
         groups.push(start..end);
         let Some(separators) = separators(&text[end..]) else { return Some(groups) };
-        if groups.len() == GROUPS_MAX {
+        if groups.len() > GROUPS_MAX {
             return Some(groups);
         }
         start = end + separators;
@@ -232,7 +260,7 @@ fn opening(text: &str, at: usize) -> usize {
         if before.ends_with(open) {
             let start = at - open.len();
             // `(+49) 30 ...` and `(030) ...` are closed again; a sentence's bracket around a number is not its own.
-            let closed = text[at..].find([')', '(']).is_some_and(|close| close <= 6);
+            let closed = text[at..].bytes().take(7).any(|byte| matches!(byte, b')' | b'('));
             return match open {
                 "(" | "(+" if !closed => start + open.len() - usize::from(open.ends_with('+')),
                 _ => start,
