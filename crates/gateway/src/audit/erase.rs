@@ -111,7 +111,7 @@ impl Audit {
 fn frame(piece: Piece<'_>) -> Option<FrameHeader> {
     match piece {
         Piece::Frame { header, .. } => Some(header),
-        Piece::Damage { .. } => None,
+        Piece::Damage => None,
     }
 }
 

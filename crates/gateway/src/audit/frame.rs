@@ -174,7 +174,7 @@ pub(super) enum Piece<'a> {
     /// A frame: where its body starts, and its body as it is now.
     Frame { header: FrameHeader, body_at: usize, body: &'a [u8] },
     /// Bytes that are no frame, up to the next header or the end.
-    Damage { at: usize },
+    Damage,
 }
 
 fn checksum(mark: u64, bytes: &[u8]) -> u32 {
@@ -199,9 +199,8 @@ pub(super) fn pieces(bytes: &[u8], mark: u64) -> impl Iterator<Item = Piece<'_>>
                 return Some(Piece::Frame { header, body_at, body });
             }
         }
-        let damage = at;
         at = next_header(bytes, mark, at + 1);
-        Some(Piece::Damage { at: damage })
+        Some(Piece::Damage)
     })
 }
 

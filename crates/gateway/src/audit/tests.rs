@@ -30,7 +30,7 @@ fn entry(number: u64) -> Entry {
         feature: "answer".into(),
         prompt: format!("question {number} of [EMAIL]"),
         answer: format!("Answer {number}."),
-        model: if number % 2 == 0 { "even" } else { "odd" }.into(),
+        model: if number.is_multiple_of(2) { "even" } else { "odd" }.into(),
         provider: "local".into(),
         input_tokens: 10,
         output_tokens: 5,
@@ -54,7 +54,7 @@ fn large(number: u64) -> Entry {
 
 fn fill(audit: &Audit, numbers: std::ops::Range<u64>) -> Head {
     for number in numbers.clone() {
-        audit.append(TENANT, &[if number % 2 == 0 { large(number) } else { entry(number) }]).unwrap();
+        audit.append(TENANT, &[if number.is_multiple_of(2) { large(number) } else { entry(number) }]).unwrap();
     }
     audit.head(TENANT).unwrap()
 }
@@ -134,26 +134,29 @@ fn every_single_byte_that_is_changed_is_found() {
     let path = files(&disk)[0].clone();
     let bytes = disk.read(&path).unwrap();
     let file = disk.open(&path).unwrap();
-    for at in 0..bytes.len() {
-        file.write_at(at as u64, &[bytes[at] ^ 0x10]).unwrap();
+    for (at, byte) in bytes.iter().enumerate() {
+        file.write_at(at as u64, &[byte ^ 0x10]).unwrap();
         // In the process that wrote it: nothing is mended, all is seen.
         match audit.verify(TENANT, Some(head_after)) {
             Ok(verification) => assert_ne!(verification.bad, None, "byte {at}"),
             Err(error) => panic!("byte {at}: {error}"),
         }
-        file.write_at(at as u64, &[bytes[at]]).unwrap();
+        file.write_at(at as u64, &[*byte]).unwrap();
     }
     check_whole(&audit, head_after);
 }
 
+/// Headers and bodies.
+type Frames = Vec<(FrameHeader, Vec<u8>)>;
+
 /// The frames of the first file as they are, header by header.
-fn frames(disk: &MemoryDisk) -> (SegmentHeader, Vec<(FrameHeader, Vec<u8>)>) {
+fn frames(disk: &MemoryDisk) -> (SegmentHeader, Frames) {
     let bytes = disk.read(&files(disk)[0]).unwrap();
     let header = SegmentHeader::decode(&bytes).unwrap();
     let frames = pieces(&bytes, header.mark)
         .map(|piece| match piece {
             Piece::Frame { header, body, .. } => (header, body.to_vec()),
-            Piece::Damage { at } => panic!("damage at {at}"),
+            Piece::Damage => panic!("damage"),
         })
         .collect();
     (header, frames)
@@ -174,7 +177,7 @@ fn rewrite(disk: &MemoryDisk, header: &SegmentHeader, frames: &[(FrameHeader, Ve
 
 #[test]
 fn whoever_edits_removes_moves_adds_or_cuts_entries_is_found_out() {
-    let tampered = |tamper: &dyn Fn(&mut Vec<(FrameHeader, Vec<u8>)>)| {
+    let tampered = |tamper: &dyn Fn(&mut Frames)| {
         let disk = MemoryDisk::new();
         let audit = open(&disk);
         for number in 1..7 {
@@ -186,7 +189,7 @@ fn whoever_edits_removes_moves_adds_or_cuts_entries_is_found_out() {
         rewrite(&disk, &header, &frames);
         open(&disk).verify(TENANT, Some(known)).unwrap().bad
     };
-    let restated = |frames: &mut Vec<(FrameHeader, Vec<u8>)>, from: usize| {
+    let restated = |frames: &mut Frames, from: usize| {
         // With all links made anew, as one would who knows how.
         let mut before = if from == 0 { frame::genesis(TENANT) } else { frames[from - 1].0.link };
         for (at, (header, body)) in frames.iter_mut().enumerate().skip(from) {
@@ -198,7 +201,7 @@ fn whoever_edits_removes_moves_adds_or_cuts_entries_is_found_out() {
         }
     };
     assert_eq!(tampered(&|_| {}), None);
-    let edit = |frames: &mut Vec<(FrameHeader, Vec<u8>)>| {
+    let edit = |frames: &mut Frames| {
         frames[2].1[60] ^= 1;
         frames[2].0.body_checksum = crc32fast::hash(&frames[2].1);
     };
@@ -509,7 +512,7 @@ proptest! {
                 Step::Append(count) => {
                     let numbers: Vec<u64> = (0..u64::from(count)).map(|more| next + more).collect();
                     next += u64::from(count);
-                    let entries: Vec<Entry> = numbers.iter().map(|number| if number % 3 == 0 { large(*number) } else { entry(*number) }).collect();
+                    let entries: Vec<Entry> = numbers.iter().map(|number| if number.is_multiple_of(3) { large(*number) } else { entry(*number) }).collect();
                     if let Ok(head) = audit.append(TENANT, &entries) {
                         acked.extend(numbers);
                         known = Some(head);

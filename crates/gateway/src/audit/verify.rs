@@ -111,7 +111,7 @@ impl Walk<'_> {
             for piece in pieces(&segment.bytes, header.mark) {
                 match piece {
                     Piece::Frame { header, body, .. } => self.frame(&header, body),
-                    Piece::Damage { .. } => self.object(self.sequence + 1, Problem::Missing),
+                    Piece::Damage => self.object(self.sequence + 1, Problem::Missing),
                 }
             }
         }
