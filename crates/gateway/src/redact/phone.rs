@@ -12,12 +12,19 @@ use super::{Finding, Kind, RedactError};
 const REGIONS_MAX: usize = 32;
 /// Groups of digits in one number, at most.
 const GROUPS_MAX: usize = 8;
-/// How many numbers of one text are looked up in the regions' plans, which takes some ten microseconds a region; of those
+/// How many numbers of one text are looked up in the regions' plans, which takes some ten microseconds a region or more; of those
 /// behind them the form decides alone.
-const LOOKUPS_MAX: u32 = 500;
+const LOOKUPS_MAX: u32 = 200;
 /// The longest number of ITU-T E.164 has 15 digits; the shortest that is private here has 7.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 
+/// Regions where a number that is written for home starts with 0, and regions where none does: the plans of the others are not
+/// asked. Regions in neither list are always asked.
+const ZERO_FIRST: [&str; 20] = [
+    "GB", "DE", "FR", "NL", "CH", "AT", "BE", "SE", "AU", "JP", "IE", "FI", "NZ", "ZA", "TR", "RO", "SK", "SI", "HR",
+    "UA",
+];
+const NEVER_ZERO_FIRST: [&str; 12] = ["US", "CA", "ES", "PL", "PT", "DK", "NO", "CZ", "GR", "SG", "HK", "LU"];
 /// Words in front of a telephone number.
 const CUES: [&str; 35] = [
     "tel",
@@ -108,7 +115,15 @@ const OTHERS: [&str; 46] = [
 
 /// Finds numbers written internationally, and those of some regions written as they are at home.
 pub(super) struct Phones {
-    regions: Vec<Id>,
+    regions: Vec<(Id, Zero)>,
+}
+
+/// Whether a region's numbers start with 0 where they are written for home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zero {
+    Always,
+    Never,
+    Either,
 }
 
 impl fmt::Debug for Phones {
@@ -123,7 +138,14 @@ impl Phones {
             return Err(RedactError::TooMany { field: "regions", given: regions.len(), count_max: REGIONS_MAX });
         }
         let read = |(index, region): (usize, &String)| {
-            region.parse::<Id>().map_err(|_| RedactError::Region { index, region: region.chars().take(16).collect() })
+            let id = region.parse::<Id>();
+            let id = id.map_err(|_| RedactError::Region { index, region: region.chars().take(16).collect() })?;
+            let zero = match region.as_str() {
+                region if ZERO_FIRST.contains(&region) => Zero::Always,
+                region if NEVER_ZERO_FIRST.contains(&region) => Zero::Never,
+                _ => Zero::Either,
+            };
+            Ok((id, zero))
         };
         Ok(Phones { regions: regions.iter().enumerate().map(read).collect::<Result<_, _>>()? })
     }
@@ -208,9 +230,10 @@ impl Phones {
             return true;
         }
         let digits: String = written.chars().filter(char::is_ascii_digit).collect();
-        self.regions
-            .iter()
-            .any(|region| phonenumber::parse(Some(*region), &digits).is_ok_and(|number| number.is_valid()))
+        // Those that write it the other way.
+        let other_way = if digits.starts_with('0') { Zero::Never } else { Zero::Always };
+        let mut regions = self.regions.iter().filter(|(_, zero)| *zero != other_way);
+        regions.any(|(region, _)| phonenumber::parse(Some(*region), &digits).is_ok_and(|number| number.is_valid()))
     }
 }
 
