@@ -33,8 +33,20 @@ fn main() {
     let cases = labelled::cases(None);
     let text: String = cases.iter().map(|case| format!("{}\n", case.text)).collect();
     let clock = SystemClock::new();
-    let begun = clock.monotonic();
-    let found = redactor.find(&text).len();
-    let seconds = (clock.monotonic() - begun).as_secs_f64();
-    println!("{} cases as one text: {found} findings, {:.1} MB/s", cases.len(), text.len() as f64 / seconds / 1e6);
+    // The best of three: others use the machine too.
+    let seconds = |redactor: &Redactor| {
+        let timed = (0..3).map(|_| {
+            let begun = clock.monotonic();
+            redactor.find(&text);
+            clock.monotonic() - begun
+        });
+        timed.min().unwrap_or_default().as_secs_f64()
+    };
+    println!("all cases as one text of {} bytes, with values in nearly every line:", text.len());
+    println!("{:8}  {:>8.1} ms", "all", 1e3 * seconds(&redactor));
+    for kind in Kind::BUILT_IN {
+        let config = Config { kinds: vec![kind.clone()], patterns: vec![], names: vec![], ..labelled::config() };
+        let one = Redactor::new(config).expect("the file's tenant is well configured");
+        println!("{:8}  {:>8.1} ms", kind.label(), 1e3 * seconds(&one));
+    }
 }

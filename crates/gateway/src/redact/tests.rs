@@ -139,9 +139,13 @@ fn no_text_takes_more_than_its_length_says() {
         let mut times = [0u128; 2];
         for (slot, bytes) in [(0, 50_000), (1, 400_000)] {
             let text = piece.repeat(bytes / piece.len());
-            let begun = ibid_runtime::Clock::monotonic(&clock);
-            redactor.find(&text);
-            times[slot] = (ibid_runtime::Clock::monotonic(&clock) - begun).as_micros();
+            // The best of three: others use the machine too.
+            let timed = (0..3).map(|_| {
+                let begun = ibid_runtime::Clock::monotonic(&clock);
+                redactor.find(&text);
+                (ibid_runtime::Clock::monotonic(&clock) - begun).as_micros()
+            });
+            times[slot] = timed.min().unwrap();
         }
         took.insert(name, times);
     }
