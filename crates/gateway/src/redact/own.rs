@@ -73,16 +73,19 @@ pub(crate) fn find_in_line(line: &str, regex: &Regex, mut push: impl FnMut(usize
         while !line.is_char_boundary(end) {
             end -= 1;
         }
-        let mut at = start;
-        // What stands before `at` is seen by `\b` and `^`, though it is not searched.
-        while let Some(matched) = regex.find_at(&line[..end], at) {
+        // One character before the piece is seen by `\b` and `^`, though it is not searched; the rest of the line is not given,
+        // for some of the engines behind `find_at` take time for all they are given.
+        let seen = line[..start].char_indices().next_back().map_or(0, |(at, _)| at);
+        let piece = &line[seen..end];
+        let mut at = start - seen;
+        while let Some(matched) = regex.find_at(piece, at) {
             if matched.is_empty() {
-                match line[matched.end()..end].chars().next() {
+                match piece[matched.end()..].chars().next() {
                     Some(c) => at = matched.end() + c.len_utf8(),
                     None => break,
                 }
             } else {
-                push(matched.start(), matched.end());
+                push(seen + matched.start(), seen + matched.end());
                 at = matched.end();
             }
         }
