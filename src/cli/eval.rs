@@ -1,6 +1,7 @@
 //! A labelled set measured.
 
 mod against;
+mod cache;
 mod chunking;
 mod run;
 
@@ -19,6 +20,8 @@ pub(super) enum Eval {
     Run(run::Run),
     /// What chunks bring back of the passages that answer, beside other libraries' chunkers at the same number of tokens
     Chunking(chunking::Chunking),
+    /// What the semantic cache takes for the same question, on labelled pairs
+    Cache(cache::Cache),
 }
 
 impl Eval {
@@ -26,6 +29,7 @@ impl Eval {
         match self {
             Eval::Run(run) => run.run(global).await,
             Eval::Chunking(chunking) => chunking.run(global).await,
+            Eval::Cache(cache) => cache.run(global).await,
         }
     }
 }

@@ -121,7 +121,7 @@ mod tests {
         check(0.5, &beside, 1, 0.375 / (1.0 + 0.375_f32.powi(2)).sqrt());
         let two_away = [(60, THERE), (120, ELSEWHERE), (60, ELSEWHERE)];
         let (share, rest) = (0.25, 1.0 + 0.625);
-        check(1.0, &two_away, 2, share / (rest * rest + share * share as f32).sqrt());
+        check(1.0, &two_away, 2, share / (rest * rest + share * share).sqrt());
         check(1.0, &[(60, THERE), (180, ELSEWHERE), (60, ELSEWHERE)], 2, 0.0);
     }
 

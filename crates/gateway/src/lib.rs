@@ -29,6 +29,10 @@
 //! | `providers/`       | OpenAI's chat completions, Anthropic's Messages, generators in this process          |
 //! | `remote/`          | embedders and rerankers at a provider                                                |
 //! | `secret.rs`        | a provider's key, which is never printed                                             |
+//! | `redact.rs`        | private data in texts: masked, or replaced by placeholders and put back              |
+//! | `moderate.rs`      | what may be asked and what may be answered; `phrases.rs` finds many phrases at once  |
+//! | `cache.rs`         | which answer is given again to a near question, and when it must not be              |
+//! | `audit.rs`         | the record of every call: a chain a tenant                                           |
 //!
 //! Invariants: no error and no `Debug` text holds a key, a prompt or what a provider echoes of either. A reply ends in
 //! `Done` or in an error, never in silence, and is one model's from its first piece on. Dropping a reply closes its
@@ -37,10 +41,12 @@
 #![forbid(unsafe_code)]
 
 mod ask;
+pub mod audit;
 mod authorise;
 mod bill;
 mod breaker;
 mod budget;
+pub mod cache;
 mod call;
 mod config;
 mod count;
@@ -51,12 +57,15 @@ mod gateway;
 mod health;
 mod hedge;
 mod last_resort;
+pub mod moderate;
 mod money;
 mod observe;
 mod pace;
+mod phrases;
 mod policy;
 mod providers;
 mod rate_limit;
+pub mod redact;
 mod remote;
 mod retry;
 mod route;
