@@ -120,7 +120,7 @@ mod tests {
         check(1.0, &beside, 1, 0.75 / (1.0 + 0.75_f32.powi(2)).sqrt());
         check(0.5, &beside, 1, 0.375 / (1.0 + 0.375_f32.powi(2)).sqrt());
         let two_away = [(60, THERE), (120, ELSEWHERE), (60, ELSEWHERE)];
-        let (share, rest) = (0.25, 1.0 + 0.625);
+        let (share, rest) = (0.25_f32, 1.625);
         check(1.0, &two_away, 2, share / (rest * rest + share * share).sqrt());
         check(1.0, &[(60, THERE), (180, ELSEWHERE), (60, ELSEWHERE)], 2, 0.0);
     }
