@@ -9,7 +9,10 @@ use ibid_answer::{Extractive, ExtractiveConfig};
 use ibid_core::{CollectionName, Floor, Generate, ModelId, Rerank, TenantId};
 use ibid_engine::snapshots::SnapshotStore;
 use ibid_engine::{Engine, EngineError, Invalid, MasterKey, MasterKeyError, Models, Opened, Partition, Views};
-use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route};
+use ibid_gateway::{
+    BudgetConfig, DeploymentConfig, Gateway, GatewayConfig, GatewayError, GatewayParts, LastResortConfig, ModelConfig,
+    OpenAiConfig, Policy, ProviderConfig, RatesConfig, Routing, Timeouts, TokensParameter,
+};
 use ibid_infer::{Compute, InferError, LanguageModel, LanguageModelConfig, ModelStore};
 use ibid_retrieve::{Rerankers, Retriever};
 use ibid_runtime::{Clock, Ctx, Disk, Pool, Random, RealDisk, SystemClock, SystemRandom};
@@ -42,11 +45,14 @@ const COLLECTIONS_MAX: usize = 16;
 /// How much of the sources the extractive generator scores and says.
 const EXTRACTIVE: ExtractiveConfig = ExtractiveConfig { units_max: 40, picks_max: 3, margin: 1.0, floor: 0.0 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A local model reads a long prompt on two cores before it says a word.
-const FIRST_TOKEN_TIMEOUT: Duration = Duration::from_secs(120);
-const BETWEEN_TOKENS_TIMEOUT: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a generator may take.
+const GENERATOR_TIMEOUTS: Timeouts = Timeouts {
+    connect: Duration::from_secs(5),
+    // A local model reads a long prompt on two cores before it says a word.
+    first_token: Duration::from_secs(120),
+    between_tokens: Duration::from_secs(30),
+    total: Duration::from_secs(600),
+};
 
 /// Why the house could not be opened. Who starts the server reads it: it may name paths.
 #[derive(Debug, thiserror::Error)]
@@ -212,31 +218,55 @@ pub fn model_roots(config: &Config) -> Vec<PathBuf> {
 }
 
 fn gateway(generators: &[Generator], reranker: Arc<dyn Rerank>, pool: &Pool) -> Result<Gateway, HouseError> {
-    let mut routes = generators.iter().map(|one| route(one, pool)).collect::<Result<Vec<Route>, HouseError>>()?;
-    routes.push(Route::Local(Extractive::NAME.to_owned(), Arc::new(Extractive::new(reranker, EXTRACTIVE))));
-    Ok(Gateway::new(routes)?)
+    let mut models = generators.iter().map(|one| model(one, pool)).collect::<Result<Vec<_>, HouseError>>()?;
+    let extractive = ProviderConfig::Local(Arc::new(Extractive::new(reranker, EXTRACTIVE)));
+    models.push(alone(Extractive::NAME, extractive));
+    let config = GatewayConfig {
+        models,
+        policy: Policy::default(),
+        rates: RatesConfig::default(),
+        cache: None,
+        budget: BudgetConfig::default(),
+        last_resort: LastResortConfig::default(),
+        attempts_max: 1,
+    };
+    let parts = GatewayParts { disk: Arc::new(RealDisk), random: Arc::new(SystemRandom), alerts: None, observer: None };
+    Ok(Gateway::new(config, parts)?)
 }
 
-fn route(generator: &Generator, pool: &Pool) -> Result<Route, HouseError> {
+fn model(generator: &Generator, pool: &Pool) -> Result<ModelConfig, HouseError> {
     let Generator { name, runs } = generator.clone();
-    match runs {
-        Runs::There { base_url, model, api_key } => Ok(Route::OpenAi(OpenAiConfig {
-            name,
+    let provider = match runs {
+        Runs::There { base_url, model, api_key } => ProviderConfig::OpenAi(OpenAiConfig {
             base_url,
             model,
             api_key,
-            connect_timeout: CONNECT_TIMEOUT,
-            first_token_timeout: FIRST_TOKEN_TIMEOUT,
-            between_tokens_timeout: BETWEEN_TOKENS_TIMEOUT,
-            total_timeout: ANSWER_TIMEOUT,
-        })),
+            tokens_parameter: TokensParameter::MaxTokens,
+        }),
         Runs::Here { gguf, seed, temperature, top_p } => {
             let config = LanguageModelConfig { name: name.clone(), path: gguf, seed, temperature, top_p };
             let model = LanguageModel::load(config, pool)
                 .map_err(|source| HouseError::Generator { name: name.clone(), source })?;
-            Ok(Route::Local(name, Arc::new(model)))
+            ProviderConfig::Local(Arc::new(model))
         }
+    };
+    Ok(alone(&name, provider))
+}
+
+/// A public name with one deployment, which is asked once.
+fn alone(name: &str, provider: ProviderConfig) -> ModelConfig {
+    ModelConfig {
+        name: name.to_owned(),
+        deployments: vec![DeploymentConfig::plain(name, provider, GENERATOR_TIMEOUTS)],
+        routing: Routing::Weight,
+        fallbacks: Vec::new(),
+        context_fallbacks: Vec::new(),
     }
+}
+
+/// The first half of a hash of all values; secrets print nothing of themselves.
+fn config_version(config: &Config) -> String {
+    blake3::hash(format!("{config:?}").as_bytes()).to_hex()[..16].to_owned()
 }
 
 /// Everything that serves requests.
@@ -254,6 +284,8 @@ pub struct House {
     pub pool: Pool,
     /// The embedder of collections that name none.
     pub default_model: ModelId,
+    /// Changes whenever the configuration does.
+    pub(crate) config_version: String,
     pub(crate) room: Room,
     snapshots: Option<Arc<dyn SnapshotStore>>,
     pub(crate) answer: ibid_answer::Config,
@@ -291,6 +323,7 @@ impl House {
             clock,
             pool,
             default_model,
+            config_version: config_version(config),
             room: Room::new(config.limits.upload_bytes_max, config.limits.document_bytes_max),
             answer: ibid_answer::Config {
                 sources_max: ANSWER_TOP_K,

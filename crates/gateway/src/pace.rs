@@ -4,8 +4,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use ibid_core::ModelError;
 use ibid_runtime::Ctx;
+
+use crate::failure::{Failure, Kind};
 
 /// A stop flag has nobody to wake, so a wait looks at it this often.
 const STOP_TICK: Duration = Duration::from_millis(50);
@@ -13,8 +14,8 @@ const STOP_TICK: Duration = Duration::from_millis(50);
 /// Waits for `future` as long as somebody waits for it.
 ///
 /// # Errors
-/// [`ModelError::Stopped`] when the caller has left (noticed within 50 ms) or its deadline has passed.
-pub(crate) async fn unless_stopped<T>(ctx: &Ctx, future: impl Future<Output = T>) -> Result<T, ModelError> {
+/// [`Kind::Stopped`] when the caller has left (noticed within 50 ms) or its deadline has passed.
+pub(crate) async fn unless_stopped<T>(ctx: &Ctx, future: impl Future<Output = T>) -> Result<T, Failure> {
     let mut future = pin!(future);
     loop {
         ctx.check()?;
@@ -26,22 +27,24 @@ pub(crate) async fn unless_stopped<T>(ctx: &Ctx, future: impl Future<Output = T>
 }
 
 /// The limits of one call, each counted from where its name says.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// From the request to the first event of the reply.
-    pub(crate) first_token: Duration,
-    /// From one event to the next.
-    pub(crate) between_tokens: Duration,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The longest wait for a connection.
+    pub connect: Duration,
+    /// From the request to the first event of the reply, connecting included.
+    pub first_token: Duration,
+    /// From one event to the next; comments and pings that keep the connection alive do not count.
+    pub between_tokens: Duration,
     /// From the request to the last event.
-    pub(crate) total: Duration,
+    pub total: Duration,
 }
 
 /// The time left to one call, by the request's own clock.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pace {
     model: String,
     ctx: Ctx,
-    limits: Limits,
+    limits: Timeouts,
     total_end: Duration,
     next_end: Duration,
     next: &'static str,
@@ -50,7 +53,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// The call of `model` starts now.
-    pub(crate) fn start(model: &str, ctx: &Ctx, limits: Limits) -> Pace {
+    pub(crate) fn start(model: &str, ctx: &Ctx, limits: Timeouts) -> Pace {
         let now = ctx.clock().monotonic();
         Pace {
             model: model.to_owned(),
@@ -63,6 +66,11 @@ impl Pace {
         }
     }
 
+    /// Whose time it is.
+    pub(crate) fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
     /// An event has come: the time to the next one starts now.
     pub(crate) fn event(&mut self) {
         self.next_end = self.ctx.clock().monotonic().saturating_add(self.limits.between_tokens);
@@ -73,16 +81,15 @@ impl Pace {
     /// Waits for `future` as long as the call may take.
     ///
     /// # Errors
-    /// [`ModelError::Stopped`] when the caller has left (noticed within 50 ms) or its deadline has passed;
-    /// [`ModelError::Unavailable`] when one of the limits has.
-    pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, ModelError> {
+    /// [`Kind::Stopped`] when the caller has left (noticed within 50 ms) or its deadline has passed; [`Kind::Late`] when
+    /// one of the limits has.
+    pub(crate) async fn wait<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
         let mut future = pin!(future);
         loop {
             self.ctx.check()?;
             let now = self.ctx.clock().monotonic();
-            let late = |what, limit: Duration| ModelError::Unavailable {
-                model: self.model.clone(),
-                detail: format!("no {what} within {} ms", limit.as_millis()),
+            let late = |what, limit: Duration| {
+                Failure::unavailable(Kind::Late, &self.model, format!("no {what} within {} ms", limit.as_millis()))
             };
             if now >= self.total_end {
                 return Err(late("end of the reply", self.limits.total));

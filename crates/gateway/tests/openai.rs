@@ -8,11 +8,14 @@ use std::time::Duration;
 use fake_openai::{FakeOpenAi, Reply, Step, delta, done, event, finish, usage};
 use futures::StreamExt;
 use ibid_core::{
-    BoxFuture, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, Message, ModelError, Role,
-    TenantKey, Usage,
+    BoxFuture, Caller, FinishReason, Generate, GenerateRequest, Generated, GenerationStream, Message, ModelError,
+    Origin, Role, TenantKey, Usage,
 };
-use ibid_gateway::{Gateway, GatewayError, OpenAiConfig, Route, Secret};
-use ibid_runtime::{Ctx, Priority, Stopped, SystemClock};
+use ibid_gateway::{
+    BudgetConfig, DeploymentConfig, Gateway, GatewayConfig, GatewayError, GatewayParts, LastResortConfig, ModelConfig,
+    OpenAiConfig, Policy, ProviderConfig, RatesConfig, Routing, Secret, Timeouts, TokensParameter,
+};
+use ibid_runtime::{Ctx, MemoryDisk, Priority, Stopped, SystemClock, SystemRandom};
 use serde_json::json;
 
 const KEY: &str = "sk-very-secret-1";
@@ -21,17 +24,43 @@ const PROMPT: &str = "what is said of the zebra?";
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(150);
 
-fn config(base_url: &str) -> OpenAiConfig {
-    OpenAiConfig {
-        name: "far".to_owned(),
+fn config(base_url: &str) -> DeploymentConfig {
+    let provider = OpenAiConfig {
         base_url: base_url.to_owned(),
         model: "far-1".to_owned(),
         api_key: Some(Secret::new(KEY.to_owned())),
-        connect_timeout: LONG,
-        first_token_timeout: LONG,
-        between_tokens_timeout: LONG,
-        total_timeout: LONG,
-    }
+        tokens_parameter: TokensParameter::MaxTokens,
+    };
+    let timeouts = Timeouts { connect: LONG, first_token: LONG, between_tokens: LONG, total: LONG };
+    DeploymentConfig::plain("far", ProviderConfig::OpenAi(provider), timeouts)
+}
+
+/// A gateway whose deployments are public names of their own.
+fn build(deployments: Vec<DeploymentConfig>) -> Result<Gateway, GatewayError> {
+    let model = |one: DeploymentConfig| ModelConfig {
+        name: one.name.clone(),
+        deployments: vec![one],
+        routing: Routing::Weight,
+        fallbacks: Vec::new(),
+        context_fallbacks: Vec::new(),
+    };
+    let config = GatewayConfig {
+        models: deployments.into_iter().map(model).collect(),
+        policy: Policy::default(),
+        rates: RatesConfig::default(),
+        cache: None,
+        budget: BudgetConfig::default(),
+        last_resort: LastResortConfig::default(),
+        attempts_max: 1,
+    };
+    let (disk, random) = (Arc::new(MemoryDisk::new()), Arc::new(SystemRandom));
+    Gateway::new(config, GatewayParts { disk, random, alerts: None, observer: None })
+}
+
+fn with(base_url: &str, change: impl FnOnce(&mut Timeouts)) -> DeploymentConfig {
+    let mut config = config(base_url);
+    change(&mut config.timeouts);
+    config
 }
 
 fn ctx(timeout: Option<Duration>) -> Ctx {
@@ -41,6 +70,8 @@ fn ctx(timeout: Option<Duration>) -> Ctx {
 fn request() -> GenerateRequest {
     GenerateRequest {
         tenant: TenantKey(1),
+        caller: Caller::default(),
+        origin: Origin::default(),
         generator: String::new(),
         messages: vec![
             Message { role: Role::System, content: "be brief".to_owned() },
@@ -53,8 +84,8 @@ fn request() -> GenerateRequest {
     }
 }
 
-async fn open(config: OpenAiConfig, ctx: &Ctx) -> Result<GenerationStream, ModelError> {
-    Gateway::new(vec![Route::OpenAi(config)]).unwrap().generate(ctx, request()).await
+async fn open(config: DeploymentConfig, ctx: &Ctx) -> Result<GenerationStream, ModelError> {
+    build(vec![config]).unwrap().generate(ctx, request()).await
 }
 
 /// The whole reply: its text, the rest of the pieces, and the error that ended it.
@@ -67,7 +98,8 @@ async fn collect(stream: Result<GenerationStream, ModelError>) -> (String, Vec<G
     while let Some(piece) = stream.next().await {
         match piece {
             Ok(Generated::Delta(piece)) => text.push_str(&piece),
-            Ok(piece @ (Generated::Usage(_) | Generated::Done(_))) => rest.push(piece),
+            Ok(piece @ (Generated::Usage(_) | Generated::Done(_) | Generated::ToolCall(_))) => rest.push(piece),
+            Ok(Generated::Call(_)) => {}
             Err(error) => return (text, rest, Some(error)),
         }
     }
@@ -94,7 +126,7 @@ async fn a_reply_cut_at_every_byte_arrives_whole() {
     let (text, rest, error) = collect(open(config(&fake.base_url), &ctx(None)).await).await;
     assert!(error.is_none(), "{error:?}");
     assert_eq!(text, "Größe: 3 \u{1f993} 【doc_1】");
-    let used = Usage { input_tokens: 12, output_tokens: 7, reported: true };
+    let used = Usage { input_tokens: 12, cached_tokens: 0, output_tokens: 7, reported: true };
     assert_eq!(rest, [Generated::Usage(used), Generated::Done(FinishReason::Length)]);
 
     let sent = &fake.requests()[0];
@@ -113,7 +145,7 @@ async fn a_provider_that_counts_nothing_is_estimated() {
     let reply = Reply::stream().then(Step::Send(delta("12345"))).then(Step::Send(finish("eos")));
     let (text, rest, error) = ask(reply).await;
     assert!(error.is_none(), "a finish without [DONE] is an end: {error:?}");
-    let used = Usage { input_tokens: 9, output_tokens: 2, reported: false };
+    let used = Usage { input_tokens: 9, cached_tokens: 0, output_tokens: 2, reported: false };
     assert_eq!((text.as_str(), rest), ("12345", vec![Generated::Usage(used), Generated::Done(FinishReason::Stop)]));
 }
 
@@ -127,7 +159,7 @@ async fn a_status_says_who_can_help_and_quotes_nothing() {
         (403, vec![], "Refused"),
         (404, vec![], "Refused"),
         (307, vec![("location", "http://127.0.0.1:9/".to_owned())], "Refused"),
-        (429, vec![("retry-after", "17".to_owned())], "Overloaded"),
+        (429, vec![("retry-after", "17".to_owned())], "RateLimited"),
         (500, vec![], "Unavailable"),
         (503, vec![], "Unavailable"),
     ] {
@@ -155,7 +187,7 @@ async fn a_reply_that_breaks_off_is_an_error_after_its_text() {
             "Unavailable",
             "server_error",
         ),
-        (start().then(Step::Send(event(&limited))), "Overloaded", "429"),
+        (start().then(Step::Send(event(&limited))), "RateLimited", "429"),
     ] {
         let (text, rest, error) = ask(reply).await;
         let shown = format!("{:?}", error.unwrap());
@@ -168,10 +200,10 @@ async fn a_reply_that_breaks_off_is_an_error_after_its_text() {
 async fn every_wait_has_an_end() {
     let started = || Reply::stream().then(Step::Send(delta("a"))).then(Step::Hang);
     let silent = || Reply(vec![Step::Hang]);
-    let short_first = |url: &str| OpenAiConfig { first_token_timeout: SHORT, ..config(url) };
-    let short_between = |url: &str| OpenAiConfig { between_tokens_timeout: SHORT, ..config(url) };
-    let short_total = |url: &str| OpenAiConfig { total_timeout: SHORT, ..config(url) };
-    type Configure<'a> = &'a dyn Fn(&str) -> OpenAiConfig;
+    let short_first = |url: &str| with(url, |timeouts| timeouts.first_token = SHORT);
+    let short_between = |url: &str| with(url, |timeouts| timeouts.between_tokens = SHORT);
+    let short_total = |url: &str| with(url, |timeouts| timeouts.total = SHORT);
+    type Configure<'a> = &'a dyn Fn(&str) -> DeploymentConfig;
     let cases: [(Reply, Configure<'_>, Option<Duration>, &str); 6] = [
         (silent(), &short_first, None, "no first token within 150 ms"),
         (Reply::stream().then(Step::Hang), &short_first, None, "no first token within 150 ms"),
@@ -220,10 +252,9 @@ async fn a_provider_that_is_not_there_is_unavailable() {
 async fn generators_are_asked_by_name() {
     let (near, far) =
         (FakeOpenAi::start(vec![Reply::text(&["near"])]).await, FakeOpenAi::start(vec![Reply::text(&["far"])]).await);
-    let route =
-        |name: &str, fake: &FakeOpenAi| Route::OpenAi(OpenAiConfig { name: name.to_owned(), ..config(&fake.base_url) });
-    let inner = Gateway::new(vec![route("inner", &near)]).unwrap();
-    let gateway = Gateway::new(vec![Route::Local("near".to_owned(), Arc::new(inner)), route("far", &far)]).unwrap();
+    let route = |name: &str, fake: &FakeOpenAi| DeploymentConfig { name: name.to_owned(), ..config(&fake.base_url) };
+    let inner = build(vec![route("inner", &near)]).unwrap();
+    let gateway = build(vec![local("near", Arc::new(inner)), route("far", &far)]).unwrap();
     assert_eq!(gateway.generators(), ["near", "far"]);
     let ctx = ctx(None);
     for (name, expected) in [("", "near"), ("near", "near"), ("far", "far")] {
@@ -236,6 +267,10 @@ async fn generators_are_asked_by_name() {
         panic!("an unknown name is refused")
     };
     assert_eq!(detail, "there is no such generator, expected one of: near, far");
+}
+
+fn local(name: &str, generate: Arc<dyn Generate>) -> DeploymentConfig {
+    DeploymentConfig { name: name.to_owned(), provider: ProviderConfig::Local(generate), ..config("http://h/v1") }
 }
 
 /// A generator in this process that is busy with others.
@@ -254,7 +289,7 @@ impl Generate for Busy {
 
 #[tokio::test]
 async fn a_generator_in_this_process_is_waited_for_as_long_as_the_caller_waits() {
-    let gateway = Gateway::new(vec![Route::Local("busy".to_owned(), Arc::new(Busy))]).unwrap();
+    let gateway = build(vec![local("busy", Arc::new(Busy))]).unwrap();
     let late = ctx(Some(Duration::from_millis(20)));
     let asked = tokio::time::timeout(LONG, gateway.generate(&late, request())).await.expect("nobody waits any more");
     assert!(matches!(asked.map(drop), Err(ModelError::Stopped(Stopped::Deadline))));
@@ -263,20 +298,22 @@ async fn a_generator_in_this_process_is_waited_for_as_long_as_the_caller_waits()
 #[test]
 fn a_gateway_that_cannot_work_is_not_built_and_its_key_is_not_shown() {
     let far = || config("http://h/v1");
-    assert!(matches!(Gateway::new(vec![]), Err(GatewayError::NoRoute)));
-    assert!(matches!(
-        Gateway::new(vec![Route::OpenAi(far()), Route::OpenAi(far())]),
-        Err(GatewayError::DuplicateName { .. })
-    ));
+    assert!(matches!(build(vec![]), Err(GatewayError::NoRoute)));
+    assert!(matches!(build(vec![far(), far()]), Err(GatewayError::DuplicateName { .. })));
+    let provider = |base_url: &str, key: &str| {
+        let (base_url, model) = (base_url.to_owned(), "far-1".to_owned());
+        let (api_key, tokens_parameter) = (Some(Secret::new(key.to_owned())), TokensParameter::MaxTokens);
+        ProviderConfig::OpenAi(OpenAiConfig { base_url, model, api_key, tokens_parameter })
+    };
     let wrong = [
-        OpenAiConfig { base_url: format!("https://u:{KEY}@h/v1"), ..far() },
-        OpenAiConfig { api_key: Some(Secret::new(format!("{KEY}\n"))), ..far() },
-        OpenAiConfig { name: String::new(), ..far() },
+        DeploymentConfig { provider: provider(&format!("https://u:{KEY}@h/v1"), KEY), ..far() },
+        DeploymentConfig { provider: provider("http://h/v1", &format!("{KEY}\n")), ..far() },
+        DeploymentConfig { name: String::new(), ..far() },
     ];
     for config in wrong {
-        let error = Gateway::new(vec![Route::OpenAi(config)]).unwrap_err();
+        let error = build(vec![config]).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(KEY), "{error}");
     }
-    let shown = format!("{:?} {:?}", far(), Gateway::new(vec![Route::OpenAi(far())]).unwrap());
+    let shown = format!("{:?} {:?}", far(), build(vec![far()]).unwrap());
     assert!(!shown.contains(KEY), "{shown}");
 }
