@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// They burn their processors meanwhile, so this is for milliseconds.
 pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let done = AtomicBool::new(false);
-    let own = rayon::current_thread_index();
     rayon::scope(|scope| {
-        scope.spawn_broadcast(|_, context| {
+        // A caller from outside the pool has none: its work is done by a thread of the pool, which would wait for itself.
+        let (own, done) = (rayon::current_thread_index(), &done);
+        scope.spawn_broadcast(move |_, context| {
             // The caller's own turn comes while it waits for others, or at the end.
             while Some(context.index()) != own && !done.load(Ordering::Relaxed) {
                 if rayon::yield_now() != Some(rayon::Yield::Executed) {
@@ -18,7 +19,7 @@ pub fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
             }
         });
         // A panic lets them go as well.
-        let _done = Done(&done);
+        let _done = Done(done);
         work()
     })
 }
@@ -34,6 +35,8 @@ impl Drop for Done<'_> {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
     use super::*;
 
@@ -53,6 +56,9 @@ mod tests {
         let panic = catch_unwind(AssertUnwindSafe(|| pool.install(fails)));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"a panic"));
         assert_eq!(pool.install(parts), (1, 2));
-        assert_eq!(awake(parts), (1, 2), "outside of any pool");
+        let tree = || (0..1_000).into_par_iter().sum::<u32>();
+        for _ in 0..100 {
+            assert_eq!(awake(tree), 499_500, "from outside of any pool");
+        }
     }
 }

@@ -70,8 +70,10 @@ struct Cut {
     pieces: Vec<Piece>,
     /// What is embedded of each.
     inputs: Vec<String>,
-    /// How long the cutting took.
+    /// How long the cutting took, on one thread.
     seconds: f64,
+    /// How long finding the tokens alone took; of ours.
+    tokenizer_seconds: f64,
 }
 
 /// A way of cutting, measured.
@@ -81,6 +83,7 @@ struct Row {
     chunks: usize,
     tokens_mean: f64,
     seconds: f64,
+    tokenizer_seconds: f64,
     trial: Trial,
 }
 
@@ -150,6 +153,7 @@ impl Chunking {
         progress.finish_and_clear();
 
         let ratios = ratios(&rows);
+        let speeds = speeds(&rows);
         if let Some(file) = &self.plot {
             for (measure, file) in MEASURES.iter().zip([beside(file, "recall"), file.clone()]) {
                 std::fs::write(&file, plot(&rows, *measure)).with_context(|| format!("write {}", file.display()))?;
@@ -161,7 +165,9 @@ impl Chunking {
             report.insert("model".to_owned(), json!(embedder.model.model().as_str()));
             report.insert("questions".to_owned(), json!(set.questions.len()));
             report.insert("rows".to_owned(), rows.iter().map(Row::json).collect());
-            report.insert("ratios".to_owned(), Value::Object(ratios.iter().flat_map(|(n, r)| r.json(n)).collect()));
+            let compared = ratios.iter().flat_map(|(name, compared)| compared.json(name));
+            let speeds = speeds.iter().map(|(name, speed)| (name.clone(), rounded(*speed, 2)));
+            report.insert("ratios".to_owned(), Value::Object(compared.chain(speeds).collect()));
             println!("{}", Value::Object(report));
             return Ok(());
         }
@@ -173,6 +179,9 @@ impl Chunking {
         print_table(&header.collect::<Vec<_>>(), &rows.iter().map(Row::cells).collect::<Vec<_>>());
         for (name, compared) in &ratios {
             println!("{name} {compared}");
+        }
+        for (name, speed) in &speeds {
+            println!("{name} {speed:.2}");
         }
         Ok(())
     }
@@ -201,9 +210,20 @@ impl Embedder {
 
 fn ours(set: &ChunkingSet, size: Option<u32>, config: Config, model: &dyn EmbedModel) -> anyhow::Result<Cut> {
     let chunker = Chunker::new(config)?;
-    let mut cut = Cut { chunker: OURS.to_owned(), size, pieces: Vec::new(), inputs: Vec::new(), seconds: 0.0 };
+    let mut cut = Cut {
+        chunker: OURS.to_owned(),
+        size,
+        pieces: Vec::new(),
+        inputs: Vec::new(),
+        seconds: 0.0,
+        tokenizer_seconds: 0.0,
+    };
     for (place, document) in set.documents.iter().enumerate() {
         let clock = SystemClock::new();
+        let start = clock.monotonic();
+        let mut starts = Vec::new();
+        model.token_starts(&document.text, &mut starts);
+        cut.tokenizer_seconds += (clock.monotonic() - start).as_secs_f64();
         let start = clock.monotonic();
         let outline = ibid_chunk::outline(&document.text, MediaType::Markdown, &Limits::NONE)?;
         let chunked = chunker.chunk(&document.text, outline, model);
@@ -259,7 +279,14 @@ async fn theirs(peer: &mut Peer, set: &ChunkingSet, name: &str, size: u32, embed
     let spans: Vec<Vec<(usize, usize)>> =
         serde_json::from_value(answer.get("spans").cloned().unwrap_or_default()).context("the peers gave no spans")?;
     let seconds = answer.get("seconds").and_then(Value::as_f64).context("the peers gave no time")?;
-    let mut cut = Cut { chunker: name.to_owned(), size: Some(size), pieces: Vec::new(), inputs: Vec::new(), seconds };
+    let mut cut = Cut {
+        chunker: name.to_owned(),
+        size: Some(size),
+        pieces: Vec::new(),
+        inputs: Vec::new(),
+        seconds,
+        tokenizer_seconds: 0.0,
+    };
     let mut starts = Vec::new();
     for (place, (document, spans)) in set.documents.iter().zip(spans).enumerate() {
         for (start, end) in spans {
@@ -283,6 +310,7 @@ impl Row {
             chunker: chunker.to_owned(),
             size: cut.size,
             seconds: cut.seconds,
+            tokenizer_seconds: cut.tokenizer_seconds,
         }
     }
 
@@ -371,6 +399,20 @@ fn ratios(rows: &[Row]) -> BTreeMap<String, Compared> {
             }
         }
     }
+    out
+}
+
+/// How many times faster ours cuts, all sizes together: than each of the others, and than the tokenizer alone is.
+fn speeds(rows: &[Row]) -> BTreeMap<String, f64> {
+    let sum = |chunker: &str, of: fn(&Row) -> f64| {
+        let those = rows.iter().filter(|row| row.chunker == chunker && row.size.is_some());
+        those.map(of).sum::<f64>()
+    };
+    let ours = sum(OURS, |row| row.seconds);
+    let others = rows.iter().filter(|row| row.chunker != OURS && row.chunker != ALONE);
+    let mut out: BTreeMap<String, f64> =
+        others.map(|row| (format!("speed_vs_{}", row.chunker), sum(&row.chunker, |row| row.seconds) / ours)).collect();
+    out.insert("speed_vs_tokenizer".to_owned(), sum(OURS, |row| row.tokenizer_seconds) / ours);
     out
 }
 
