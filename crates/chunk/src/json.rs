@@ -26,11 +26,25 @@ pub(crate) fn read_lines(text: &str, limits: &Limits<'_>) -> Result<Outline, Par
         let first = if start == 0 { first_byte(line) } else { start };
         if !text[first..end].trim().is_empty() {
             reader.entries.number(number);
-            reader.value(first, end)?;
+            let rest = text[first..end].trim_ascii_start();
+            let value = rest.trim_ascii_end();
+            if is_count(value) {
+                let start = end - rest.len();
+                reader.entries.scalar(start..start + value.len(), Key::Next);
+            } else {
+                reader.value(first, end)?;
+            }
         }
         start = end;
     }
     reader.entries.outline(limits, false)
+}
+
+/// Whether a line is a number that needs no parser: a file may have millions of them.
+fn is_count(value: &str) -> bool {
+    (1..=15).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_digit())
+        && (value.len() == 1 || !value.starts_with('0'))
 }
 
 struct Reader<'t, 'l> {

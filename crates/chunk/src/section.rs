@@ -90,7 +90,7 @@ pub(crate) struct Group<'s> {
     pub(crate) path: &'s [String],
 }
 
-/// Groups sections that are small (below three quarters of the target) up to the most a chunk may have, never over a heading above the first
+/// Groups sections that are small (below three quarters of the target) up to the target, never over a heading above the first
 /// one's level; any other section is a group of its own.
 pub(crate) fn group<'s>(sections: &'s [Section], lengths: &Lengths<'_>, config: Config) -> Vec<Group<'s>> {
     let small_max = config.tokens_target / 4 * 3;
@@ -101,7 +101,7 @@ pub(crate) fn group<'s>(sections: &'s [Section], lengths: &Lengths<'_>, config: 
         let joins = |section: &&Section| {
             section.level >= first.level
                 && section.bytes().is_some_and(|bytes| {
-                    lengths.weight(&bytes) <= small_max && lengths.weight(&(start..bytes.end)) <= config.tokens_max
+                    lengths.weight(&bytes) <= small_max && lengths.weight(&(start..bytes.end)) <= config.tokens_target
                 })
         };
         let count = rest.iter().take_while(joins).count().max(1);

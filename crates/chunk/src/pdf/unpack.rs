@@ -91,6 +91,11 @@ fn packed_twice(before: &[u8]) -> bool {
 
 /// What zlib data comes to, up to one more than `limit`; `None` if it breaks.
 fn inflated(data: &[u8], limit: usize) -> Option<usize> {
+    // Most of what is no such stream shows in its first two bytes (RFC 1950), before there is anything to be set up.
+    let [method, check, ..] = *data else { return None };
+    if method & 0xf != 8 || !u16::from_be_bytes([method, check]).is_multiple_of(31) {
+        return None;
+    }
     let mut reader = ZlibDecoder::new(data).take(limit as u64 + 1);
     let mut buffer = [0; 16 << 10];
     let mut size = 0;
