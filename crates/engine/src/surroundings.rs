@@ -19,7 +19,7 @@ const REACH: f32 = 240.0;
 const AWAY_MAX: usize = 8;
 
 /// A chunk's vector together with its neighbours', at length one: each of those counts `weight` times what is left of
-/// [`REACH`] at its distance. `chunks` are the chunks of the document in its order, each with its tokens; a chunk without a
+/// 240 tokens at its distance. `chunks` are the chunks of the document in its order, each with its tokens; a chunk without a
 /// vector (of length one) is passed over. `None` if the chunk itself has none.
 pub fn blend<'v>(
     weight: f32,
